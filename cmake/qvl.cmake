@@ -1,0 +1,55 @@
+# Helpers of our own targets: one warning level, one floating-point model, one way to declare a test.
+
+find_program(QVL_CCACHE ccache)
+if(QVL_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${QVL_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${QVL_CCACHE})
+endif()
+
+add_library(qvl_options INTERFACE)
+target_compile_features(qvl_options INTERFACE cxx_std_20)
+target_include_directories(qvl_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+# -ffp-contract=off: a compiler that fuses a*b+c here but not there would make the same token differ
+# between tile shapes. Kernels ask for fused multiply-add by name.
+target_compile_options(qvl_options INTERFACE -Wall -Wextra -Wshadow -Wno-psabi -ffp-contract=off
+  $<$<BOOL:${QVL_WERROR}>:-Werror>)
+if(QVL_SANITIZE)
+  target_compile_options(qvl_options INTERFACE -fsanitize=${QVL_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(qvl_options INTERFACE -fsanitize=${QVL_SANITIZE})
+endif()
+if(QVL_FUZZ)
+  target_compile_options(qvl_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_link_options(qvl_options INTERFACE -static-libstdc++ -static-libgcc)
+endif()
+
+# qvl_library(name sources...): a static library of one folder.
+function(qvl_library name)
+  add_library(${name} STATIC ${ARGN})
+  target_link_libraries(${name} PUBLIC qvl_options)
+endfunction()
+
+# qvl_test(stem libraries...): stem.cc in this folder is a GoogleTest program, labelled unit.
+function(qvl_test stem)
+  if(NOT QVL_TESTS)
+    return()
+  endif()
+  add_executable(${stem} ${stem}.cc)
+  target_link_libraries(${stem} PRIVATE ${ARGN} GTest::gtest_main)
+  target_compile_definitions(${stem} PRIVATE QVL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${stem} COMMAND ${stem})
+  set_tests_properties(${stem} PROPERTIES LABELS unit TIMEOUT 600)
+endfunction()
+
+# qvl_fuzz(stem libraries...): stem.cc defines LLVMFuzzerTestOneInput; its seeds lie in tests/fuzz/seeds/<stem>.
+function(qvl_fuzz stem)
+  if(NOT QVL_FUZZ)
+    return()
+  endif()
+  add_executable(${stem} ${stem}.cc)
+  target_link_libraries(${stem} PRIVATE ${ARGN})
+  target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
+  set_target_properties(${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+endfunction()

@@ -1,0 +1,67 @@
+#pragma once
+
+/// config.json of a Qwen3-VL checkpoint as plain numbers. Both spellings are read: rope_theta +
+/// rope_scaling (transformers 4) and rope_parameters (transformers 5).
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qvl/result.h"
+
+namespace qvl {
+
+struct TextConfig {
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  int64_t max_position_embeddings = 0;
+  float rms_norm_eps = 1e-6F;
+  double rope_theta = 0;
+  std::array<int, 3> mrope_section{};  ///< frequencies per axis: T, H, W; they sum to head_dim / 2
+
+  int64_t q_size() const { return num_attention_heads * head_dim; }
+  int64_t kv_size() const { return num_key_value_heads * head_dim; }
+};
+
+struct VisionConfig {
+  int64_t depth = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_heads = 0;
+  int64_t out_hidden_size = 0;
+  int64_t num_position_embeddings = 0;  ///< a square number: side × side
+  int patch_size = 16;
+  int temporal_patch_size = 2;
+  int spatial_merge_size = 2;
+  std::vector<int> deepstack_visual_indexes;
+
+  int64_t head_dim() const { return hidden_size / num_heads; }
+  int64_t patch_dim() const { return int64_t{3} * temporal_patch_size * patch_size * patch_size; }
+  int64_t merge_unit() const { return int64_t{spatial_merge_size} * spatial_merge_size; }
+};
+
+struct ModelConfig {
+  TextConfig text;
+  VisionConfig vision;
+  bool tie_word_embeddings = false;
+  int32_t image_token_id = -1;
+  int32_t video_token_id = -1;
+  int32_t vision_start_token_id = -1;
+  int32_t vision_end_token_id = -1;
+};
+
+/// Every number is range-checked; what this engine cannot run (MoE, YaRN, quantisation) is
+/// unsupported_model and says which field.
+Result<ModelConfig> parse_model_config(std::string_view json);
+
+/// The config.json text of `config`, in the published form.
+std::string model_config_json(const ModelConfig& config);
+
+}  // namespace qvl

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "media/image.h"
+
+namespace qvl {
+
+/// Bicubic with antialiasing on uint8, bit-equal to torchvision's
+/// `resize(uint8 tensor, size, BICUBIC, antialias=True)` on a CPU. An axis that keeps its size is
+/// not touched.
+Image resize_bicubic(const Image& image, Size size);
+
+}  // namespace qvl
