@@ -33,6 +33,7 @@ enum class ErrorCode {
   queue_full,
   does_not_fit,
   bad_reference,
+  unsupported_cpu,
   bad_flag,
   write_failed,
 };

@@ -56,6 +56,8 @@ constexpr std::array kErrors = {
               "choose a smaller model, a shorter --max-model-len or a smaller --max-pixels"},
     ErrorInfo{ErrorCode::bad_reference, "bad_reference", "the reference case is not usable",
               "make it again with tools/make_reference.py"},
+    ErrorInfo{ErrorCode::unsupported_cpu, "unsupported_cpu", "this processor is too old",
+              "use a machine with AVX2, FMA and F16C"},
     ErrorInfo{ErrorCode::bad_flag, "bad_flag", "the command line is not usable", "see --help"},
     ErrorInfo{ErrorCode::write_failed, "write_failed", "the file cannot be written",
               "check the folder, its permissions and the free space"},

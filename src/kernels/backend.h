@@ -1,0 +1,67 @@
+#pragma once
+
+/// The backends an operator can run on. Each operator has one header with one overload per backend
+/// and the same statement of what is computed; the forward pass is a template over these types.
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "core/arena.h"
+#include "core/threads.h"
+#include "qvl/result.h"
+
+namespace qvl {
+
+/// Plain loops with float32 accumulation in index order: the specification in code, for tests and
+/// parity.
+struct Ref {
+  static constexpr std::string_view kName = "ref";
+};
+
+/// What the instruction set offers. Chosen at run time; a lower one may be asked for in tests.
+enum class Isa : uint8_t { avx2, avx512, avx512_bf16 };
+
+std::string_view isa_name(Isa isa);
+/// The best one of this processor. Error unsupported_cpu without AVX2, FMA and F16C.
+Result<Isa> detect_isa();
+
+struct CpuKernels;  // one table of functions per ISA
+
+/// All cores of one machine. One user at a time: operators share the threads and the scratch
+/// memory.
+struct Cpu {
+  static constexpr std::string_view kName = "cpu";
+
+  Threads* threads = nullptr;
+  Arena* scratch = nullptr;  ///< operators rewind it; cpu_scratch_bytes() says how large it must be
+  Isa isa = Isa::avx2;
+  const CpuKernels* kernels = nullptr;
+};
+
+/// `isa` must be supported by this processor (detect_isa() or lower).
+Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa);
+
+/// The largest shapes that operators of one engine will see; what scratch memory is sized by.
+struct OperatorShapes {
+  int64_t max_rows = 0;           ///< of a text step or a vision pass
+  int64_t max_in = 0;             ///< widest input of a Linear
+  int64_t max_out = 0;            ///< widest output of a Linear
+  int64_t max_attention_len = 0;  ///< longest segment of vision attention, in patches
+  int64_t max_heads = 0;
+  int64_t max_head_dim = 0;
+};
+int64_t scratch_bytes(const Ref&, const OperatorShapes& shapes);
+int64_t scratch_bytes(const Cpu&, const OperatorShapes& shapes);
+
+/// Rows of a step by role, prompt rows first. A token's numerics follow its role: prompt rows go
+/// through prefill kernels even when there is one of them, generated rows through decode kernels. A
+/// backend whose kernels are bit-equal for any number of rows may treat them alike.
+struct RowRoles {
+  int64_t prompt = 0;
+  int64_t generated = 0;
+
+  int64_t rows() const { return prompt + generated; }
+};
+
+}  // namespace qvl
