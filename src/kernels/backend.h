@@ -51,7 +51,7 @@ struct OperatorShapes {
   int64_t max_heads = 0;
   int64_t max_head_dim = 0;
 };
-int64_t scratch_bytes(const Ref&, const OperatorShapes& shapes);
+inline int64_t scratch_bytes(const Ref&, const OperatorShapes&) { return 0; }
 int64_t scratch_bytes(const Cpu&, const OperatorShapes& shapes);
 
 /// Rows of a step by role, prompt rows first. A token's numerics follow its role: prompt rows go
