@@ -43,8 +43,10 @@ struct EngineConfig {
   int64_t max_model_len = 0;  ///< prompt and answer; 0: as the model says
   int64_t max_num_seqs = 1;   ///< sequences that run at the same time
   int64_t max_step_tokens =
-      512;                   ///< rows of one step: prompts are prefilled in chunks of at most this
-  int64_t max_queue = 1024;  ///< requests waiting or running
+      512;  ///< rows of one step: prompts are prefilled in chunks of at most this
+  int64_t max_logits_rows = 0;   ///< rows of logits of one step; 0: one per sequence
+  int64_t token_limit = 0;       ///< ids from here on have no text and are never generated; 0: none
+  int64_t max_queue = 1024;      ///< requests waiting or running
   int64_t max_patches = 65'536;  ///< of one picture or video: 16 × 16 pixels each
   std::function<void(double fraction)>
       load_progress;  ///< called while weights load, fraction in [0, 1]

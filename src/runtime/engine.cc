@@ -41,7 +41,14 @@ class EngineImpl final : public Engine {
       : runner_(std::move(runner)),
         config_(config),
         blocks_(runner_->memory_plan().kv_pages),
-        sampler_(runner_->config().text.vocab_size) {}
+        sampler_(runner_->config().text.vocab_size) {
+    const int64_t vocab = runner_->config().text.vocab_size;
+    if (config.token_limit <= 0 || config.token_limit >= vocab) return;
+    allowed_.assign(static_cast<size_t>((vocab + 63) / 64), 0);
+    for (int64_t id = 0; id < config.token_limit; ++id) {
+      allowed_[static_cast<size_t>(id / 64)] |= uint64_t{1} << (id % 64);
+    }
+  }
 
   Result<RequestId> submit(Request request) override;
   std::vector<Event> step() override;
@@ -65,6 +72,7 @@ class EngineImpl final : public Engine {
   EngineConfig config_;
   BlockPool blocks_;
   Sampler sampler_;
+  std::vector<uint64_t> allowed_;  // tokens that have a text; empty: all
   RequestId next_id_ = 1;
   std::deque<std::unique_ptr<Job>> waiting_;
   std::vector<std::unique_ptr<Job>> running_;
@@ -86,6 +94,9 @@ Status EngineImpl::check_span(const Request& request, size_t index) const {
   }
   if (span.media < 0 || static_cast<size_t>(span.media) >= request.media.size()) {
     return bad(fmt::format("media item {} of {}", span.media, request.media.size()));
+  }
+  if (index > 0 && span.media < request.spans[index - 1].media) {
+    return bad("media items are not in the order of the prompt");
   }
   const int64_t rows = request.media[static_cast<size_t>(span.media)].grid.patches() /
                        runner_->config().vision.merge_unit();
@@ -295,7 +306,7 @@ std::vector<Event> EngineImpl::step() {
 
 void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event>& events) {
   const Sample sample =
-      sampler_.sample(logits, job.sampling, static_cast<uint64_t>(job.generated()));
+      sampler_.sample(logits, job.sampling, static_cast<uint64_t>(job.generated()), allowed_);
   const double now = job.since_submit.ms();
   if (job.generated() == 0) job.first_token_at_ms = now;
   job.timings.first_token_ms = job.first_token_at_ms;

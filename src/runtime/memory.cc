@@ -96,7 +96,7 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   sizes.features = FeaturePool::bytes(act, sizes.feature_rows, feature_cols);
   sizes.vision = VisionWorkspace::bytes(model.vision, activation, patches);
   sizes.activations =
-      TextWorkspace::bytes(t, activation, config.max_step_tokens, config.max_num_seqs);
+      TextWorkspace::bytes(t, activation, config.max_step_tokens, logits_rows(config));
   sizes.scratch = scratch_bytes(backend, operator_shapes(model, config.max_step_tokens, patches));
   sizes.kv_page_bytes = kv_page_bytes(backend, kv_shape(t, activation));
 
@@ -149,7 +149,7 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
        fmt::format("{} rows of {}", sizes.feature_rows, feature_cols)},
       {"activations", sizes.activations,
        fmt::format("{} rows per step, {} rows of logits", config.max_step_tokens,
-                   config.max_num_seqs)},
+                   logits_rows(config))},
       {"operator scratch", sizes.scratch, ""},
       {"process", process_bytes + kRuntimeBytes, "program, tokenizer, decoded media, stacks"},
   };

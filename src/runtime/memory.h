@@ -36,6 +36,11 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
                                   const WeightPlan& weights, ActFormat activation,
                                   const EngineConfig& config, int64_t process_bytes);
 
+/// Rows of logits that a step has room for.
+inline int64_t logits_rows(const EngineConfig& config) {
+  return config.max_logits_rows > 0 ? config.max_logits_rows : config.max_num_seqs;
+}
+
 /// Physical memory that this process may still take: the smaller of the machine's and its control
 /// group's.
 int64_t available_memory_bytes();

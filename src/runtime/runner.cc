@@ -206,7 +206,6 @@ class ModelRunner final : public Runner {
 
 template <class Owner>
 Result<std::unique_ptr<Runner>> load_runner(Owner owner, const ModelFiles& model,
-                                            const PixelNorm& pixel_norm,
                                             const EngineConfig& config) {
   auto runner = std::make_unique<ModelRunner<Owner>>(std::move(owner));
   const Status loaded = runner->load(model, config);
