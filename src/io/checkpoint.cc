@@ -68,10 +68,11 @@ class Checkpoint final : public TensorSource {
     return scratch;
   }
 
-  void release(const TensorInfo& tensor) const override {
+  void release(const TensorInfo& tensor, int64_t first, int64_t count) const override {
     const auto& stored = static_cast<const StoredTensor&>(tensor);
-    shards_[stored.shard].release(
-        stored.begin, static_cast<size_t>(tensor.elements() * dtype_bytes(tensor.dtype)));
+    const auto row_bytes = static_cast<size_t>(tensor.cols() * dtype_bytes(tensor.dtype));
+    shards_[stored.shard].release(stored.begin + static_cast<size_t>(first) * row_bytes,
+                                  static_cast<size_t>(count) * row_bytes);
   }
 
  private:

@@ -188,7 +188,7 @@ TEST_P(CheckpointRows, AreAlignedWhateverTheLengthOfTheHeader) {
   const void* const data = (*source)->rows(tensor, 1, 2, scratch.data());
   EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % sizeof(int32_t), 0);
   EXPECT_EQ(std::memcmp(data, &values[2], 16), 0);
-  (*source)->release(tensor);
+  (*source)->release(tensor, 0, tensor.rows());
   EXPECT_EQ(std::memcmp((*source)->rows(tensor, 2, 1, scratch.data()), &values[4], 8), 0);
 }
 

@@ -229,7 +229,7 @@ class DummySource final : public TensorSource {
     return scratch;
   }
 
-  void release(const TensorInfo& /*tensor*/) const override {}
+  void release(const TensorInfo&, int64_t, int64_t) const override {}
 
  private:
   std::map<Distribution, ValueTable> tables_;

@@ -286,6 +286,7 @@ class Loader {
   }
 
   const Finder& finder() const { return finder_; }
+  void finish() { release_before(nullptr, 0); }
 
  private:
   static void widen(const void* data, DType dtype, int64_t n, float* out) {
@@ -308,6 +309,7 @@ class Loader {
       const int64_t to = std::min(first + count, part_first + part->rows());
       if (from < to) {
         const int64_t n = to - from;
+        release_before(part, from - part_first);
         scratch_.resize(static_cast<size_t>(n * row_bytes));
         const void* rows = source_.rows(*part, from - part_first, n, scratch_.data());
         if (!all_finite(rows, n * part->cols(), part->dtype)) {
@@ -323,9 +325,6 @@ class Loader {
         }
         done += n;
         source_bytes_ += n * row_bytes;
-        if (to == part_first + part->rows()) {
-          progress_(source_bytes_);
-        }
       }
       part_first += part->rows();
     }
@@ -333,8 +332,28 @@ class Loader {
     return only != nullptr ? only : joined_.data();
   }
 
+  /// Pages that were read count as the process's memory until they are given back: a few megabytes
+  /// at a time, all rows before `first` of this tensor and whatever is left of the one before it.
+  void release_before(const TensorInfo* tensor, int64_t first) {
+    constexpr int64_t kBytesAtOnce = 8 << 20;
+    if (reading_ == tensor && tensor != nullptr) {
+      if ((first - released_) * tensor->cols() * dtype_bytes(tensor->dtype) < kBytesAtOnce) return;
+      source_.release(*tensor, released_, first - released_);
+      released_ = first;
+    } else {
+      if (reading_ != nullptr) {
+        source_.release(*reading_, released_, reading_->rows() - released_);
+      }
+      reading_ = tensor;
+      released_ = 0;
+    }
+    progress_(source_bytes_);
+  }
+
   Backend& backend_;
   const TensorSource& source_;
+  const TensorInfo* reading_ = nullptr;
+  int64_t released_ = 0;  // rows of reading_
   Finder finder_;
   Arena& arena_;
   LoadProgress progress_;
@@ -360,6 +379,7 @@ Result<ModelWeights> load_weights(Backend& backend, const ModelConfig& config,
                                   LoadProgress progress) {
   Loader<Backend> loader(backend, source, activation, arena, progress);
   ModelWeights weights = walk(config, loader);
+  loader.finish();
   if (loader.finder().error()) return *loader.finder().error();
   return weights;
 }
