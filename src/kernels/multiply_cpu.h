@@ -1,0 +1,42 @@
+#pragma once
+
+/// The matrix product behind every Linear operator of the Cpu backend: rows are prepared once as a
+/// left operand in scratch memory, the product is shared out over threads by column groups and
+/// row blocks, and finished sums go to their place.
+
+#include "core/function_ref.h"
+#include "kernels/cpu_kernels.h"
+#include "kernels/linear.h"
+
+namespace qvl {
+
+/// Rows of a left operand.
+struct OperandRows {
+  void* data = nullptr;
+  int64_t stride = 0;  ///< in elements
+  RowFormat format = RowFormat::f32;
+};
+
+/// Prepares rows [first, first + count); `to` is the first one's place.
+using PrepareRows = FunctionRef<void(int64_t first, int64_t count, const OperandRows& to)>;
+
+struct Product {
+  Finish finish = Finish::store;
+  ActMat y;
+};
+
+/// How this backend wants the rows of x.
+RowFormat row_format(const Cpu& cpu, const LinearDesc& desc);
+constexpr ValueType value_type(DType dtype) {
+  return dtype == DType::bf16 ? ValueType::bf16 : ValueType::f32;
+}
+
+/// y.rows rows of the product, from rows that `prepare` makes.
+void multiply(Cpu& cpu, PrepareRows prepare, const Linear& w, const Product& product);
+/// The same, from rows that are a left operand already.
+void multiply(Cpu& cpu, const OperandRows& rows, const Linear& w, const Product& product);
+
+/// Scratch bytes of a product.
+int64_t multiply_scratch_bytes(const Cpu& cpu, int64_t rows, int64_t in);
+
+}  // namespace qvl

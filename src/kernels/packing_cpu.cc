@@ -1,0 +1,126 @@
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/packing.h"
+
+namespace qvl {
+namespace {
+
+PanelFormat panel_format(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f16:
+      return PanelFormat::f16;
+    case WeightFormat::bf16:
+      return PanelFormat::bf16;
+    case WeightFormat::f32:
+      break;
+  }
+  return PanelFormat::f32;
+}
+
+/// Transposes up to 16 rows of `units` elements of T into a panel; T is a pair for bf16.
+template <class T>
+void transpose(const std::byte* rows, int64_t count, int64_t row_bytes, int64_t units,
+               std::byte* panel) {
+  for (int64_t u = 0; u < units; ++u) {
+    std::byte* to = panel + u * kPanelCols * static_cast<int64_t>(sizeof(T));
+    const std::byte* from = rows + u * static_cast<int64_t>(sizeof(T));
+    for (int64_t c = 0; c < count; ++c)
+      std::memcpy(to + c * sizeof(T), from + c * row_bytes, sizeof(T));
+    std::memset(to + count * sizeof(T), 0, static_cast<size_t>(kPanelCols - count) * sizeof(T));
+  }
+}
+
+void pack_panel(const PanelLayout& layout, const std::byte* rows, int64_t count, int64_t in,
+                std::byte* panel) {
+  const int64_t row_bytes = in * layout.element_bytes;
+  if (layout.format == PanelFormat::f32)
+    return transpose<uint32_t>(rows, count, row_bytes, in, panel);
+  if (layout.format == PanelFormat::f16)
+    return transpose<uint16_t>(rows, count, row_bytes, in, panel);
+  transpose<uint32_t>(rows, count, row_bytes, in / 2, panel);
+  if (in % 2 == 0) return;
+  std::byte* last = panel + layout.offset(in - 1);
+  std::memset(last, 0, kPanelCols * 4);
+  for (int64_t c = 0; c < count; ++c) {
+    std::memcpy(last + c * 4, rows + c * row_bytes + (in - 1) * 2, 2);
+  }
+}
+
+template <class T>
+void gather(const PanelLayout& layout, const std::byte* column, Vec<float> to) {
+  for (int64_t k = 0; k < to.size; ++k) {
+    T value;
+    std::memcpy(&value, column + layout.offset(k), sizeof(value));
+    to[k] = static_cast<float>(value);
+  }
+}
+
+}  // namespace
+
+PanelLayout::PanelLayout(const LinearDesc& desc)
+    : format(panel_format(desc.weight)),
+      element_bytes(desc.weight == WeightFormat::f32 ? 4 : 2),
+      parts(desc.kind == LinearKind::gate_up ? 2 : 1),
+      part_rows(desc.out / parts),
+      panels((part_rows + kPanelCols - 1) / kPanelCols * parts),
+      panel_bytes((format == PanelFormat::bf16 ? (desc.in + 1) / 2 * 2 : desc.in) * kPanelCols *
+                  element_bytes) {
+  require_equal(part_rows * parts, desc.out, "rows of a gate_up linear");
+}
+
+int64_t packed_bytes(const Cpu&, const LinearDesc& desc) {
+  const PanelLayout layout(desc);
+  return Arena::padded(layout.panels * layout.panel_bytes);
+}
+
+Linear pack_linear(Cpu& cpu, const LinearDesc& desc, RowReader rows, const float* bias,
+                   Arena& arena) {
+  const PanelLayout layout(desc);
+  auto* data = arena.take<std::byte>(layout.panels * layout.panel_bytes);
+  constexpr int64_t kRowsAtOnce = 8 * kPanelCols;
+  for (int64_t part = 0; part < layout.parts; ++part) {
+    for (int64_t n = 0; n < layout.part_rows; n += kRowsAtOnce) {
+      const int64_t count = std::min(kRowsAtOnce, layout.part_rows - n);
+      const int64_t first_row = part * layout.part_rows + n;
+      const auto* from = static_cast<const std::byte*>(rows(first_row, count));
+      const int64_t panels = (count + kPanelCols - 1) / kPanelCols;
+      cpu.threads->parallel_for(panels, [&](int64_t first, int64_t last, int) {
+        for (int64_t p = first; p < last; ++p) {
+          const int64_t row = p * kPanelCols;
+          pack_panel(layout, from + row * desc.in * layout.element_bytes,
+                     std::min(kPanelCols, count - row), desc.in,
+                     data + layout.panel_of(first_row + row) * layout.panel_bytes);
+        }
+      });
+    }
+  }
+  return {desc, data, bias};
+}
+
+void gather_rows(Cpu& cpu, Vec<const int32_t> ids, const Linear& w, Mat<float> x) {
+  const PanelLayout layout(w.desc);
+  require_equal(x.rows, ids.size, "gather_rows: rows");
+  require_equal(x.cols, w.desc.in, "gather_rows: width of x");
+  cpu.threads->parallel_for(ids.size, [&](int64_t first, int64_t last, int) {
+    for (int64_t r = first; r < last; ++r) {
+      const std::byte* column = static_cast<const std::byte*>(w.data) +
+                                layout.panel_of(ids[r]) * layout.panel_bytes +
+                                ids[r] % layout.part_rows % kPanelCols * layout.column_bytes();
+      const Vec<float> to{x.row(r), x.cols};
+      switch (layout.format) {
+        case PanelFormat::f32:
+          gather<float>(layout, column, to);
+          break;
+        case PanelFormat::f16:
+          gather<f16>(layout, column, to);
+          break;
+        case PanelFormat::bf16:
+          gather<bf16>(layout, column, to);
+          break;
+      }
+    }
+  });
+}
+
+}  // namespace qvl
