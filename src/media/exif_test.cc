@@ -35,9 +35,9 @@ Bytes png_chunk(const std::string& type, const Bytes& data) {
          bytes({0, 0, 0, 0});
 }
 
-const Bytes kSoi = bytes({0xff, 0xd8});
-const Bytes kExifHeader = bytes({'E', 'x', 'i', 'f', 0, 0});
-const Bytes kPngSignature = bytes({0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'});
+Bytes start_of_image() { return bytes({0xff, 0xd8}); }
+Bytes exif_header() { return bytes({'E', 'x', 'i', 'f', 0, 0}); }
+Bytes png_signature() { return bytes({0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'}); }
 
 /// 3 wide, 2 high; the letters stand for pixels.
 Image picture(std::string_view rows, Size size) {
@@ -107,10 +107,10 @@ TEST(Exif, TruncationAtAnyByteIsHarmless) {
 }
 
 TEST(Exif, IsFoundInAJpegBehindOtherSegments) {
-  const Bytes file = kSoi + jpeg_segment(0xe0, bytes({'J', 'F', 'I', 'F', 0})) + bytes({0xff}) +
-                     jpeg_segment(0xe1, bytes({'h', 't', 't', 'p', ':', 0, 0})) +
-                     jpeg_segment(0xe1, kExifHeader + big_endian_exif(3)) +
-                     jpeg_segment(0xe1, kExifHeader + big_endian_exif(4));
+  const Bytes file = start_of_image() + jpeg_segment(0xe0, bytes({'J', 'F', 'I', 'F', 0})) +
+                     bytes({0xff}) + jpeg_segment(0xe1, bytes({'h', 't', 't', 'p', ':', 0, 0})) +
+                     jpeg_segment(0xe1, exif_header() + big_endian_exif(3)) +
+                     jpeg_segment(0xe1, exif_header() + big_endian_exif(4));
   EXPECT_EQ(exif_orientation(exif_of_jpeg(file)), 3);
   for (size_t size = 0; size < file.size(); ++size) {  // must not read past the end
     const Bytes cut(file.begin(), file.begin() + static_cast<ptrdiff_t>(size));
@@ -119,13 +119,13 @@ TEST(Exif, IsFoundInAJpegBehindOtherSegments) {
 }
 
 TEST(Exif, IsNotSearchedForBehindTheStartOfScan) {
-  const Bytes file = kSoi + jpeg_segment(0xda, bytes({1, 1, 0, 0, 63, 0})) +
-                     jpeg_segment(0xe1, kExifHeader + big_endian_exif(3));
+  const Bytes file = start_of_image() + jpeg_segment(0xda, bytes({1, 1, 0, 0, 63, 0})) +
+                     jpeg_segment(0xe1, exif_header() + big_endian_exif(3));
   EXPECT_TRUE(exif_of_jpeg(file).empty());
 }
 
 TEST(Exif, IsFoundInAPngBehindItsPixels) {
-  const Bytes file = kPngSignature + png_chunk("IHDR", Bytes(13)) + png_chunk("IDAT", Bytes(40)) +
+  const Bytes file = png_signature() + png_chunk("IHDR", Bytes(13)) + png_chunk("IDAT", Bytes(40)) +
                      png_chunk("eXIf", big_endian_exif(8));
   EXPECT_EQ(exif_orientation(exif_of_png(file)), 8);
   for (size_t size = 0; size < file.size(); ++size) {
@@ -135,7 +135,7 @@ TEST(Exif, IsFoundInAPngBehindItsPixels) {
 }
 
 TEST(Exif, AChunkLongerThanTheFileEndsTheSearch) {
-  Bytes file = kPngSignature + png_chunk("eXIf", big_endian_exif(8));
+  Bytes file = png_signature() + png_chunk("eXIf", big_endian_exif(8));
   file[8] = 0xff;
   EXPECT_TRUE(exif_of_png(file).empty());
 }

@@ -4,6 +4,7 @@
 #include "media/image.h"
 
 /// Any bytes after a JPEG start-of-image marker.
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer looks for this name
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> file = {0xff, 0xd8, 0xff};
   file.insert(file.end(), data, data + size);

@@ -26,6 +26,7 @@ void repair_checksums(std::vector<uint8_t>& file) {
 }  // namespace
 
 /// Any bytes after a PNG signature, with checksums that hold.
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer looks for this name
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> file = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   file.insert(file.end(), data, data + size);

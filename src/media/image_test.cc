@@ -82,7 +82,7 @@ TEST(DecodeImage, IsBitEqualToPillow) {
   size_t pictures = 0;
   for (const std::string folder : {"tests/media/pictures", "tests/goldens/media"}) {
     for (const auto& [name, expected] : folders[folder].items()) {
-      const Result<Image> image = load_image(source_path(folder + "/" + name));
+      const Result<Image> image = load_image(fs::path(source_path(folder)) / name);
       ASSERT_TRUE(image) << image.error().message();
       EXPECT_EQ(image->size, (Size{expected["size"][0], expected["size"][1]})) << name;
       EXPECT_EQ(crc32(image->rgb), expected["crc32"].get<uint32_t>()) << name;
@@ -97,9 +97,10 @@ TEST(DecodeImage, SixteenBitGreyIsClippedAsPillowDoes) {
   ASSERT_TRUE(image);
   const std::vector<uint8_t> start(image->rgb.begin(), image->rgb.begin() + 9);
   EXPECT_EQ(start, (Bytes{0, 0, 0, 7, 7, 7, 14, 14, 14}));
-  EXPECT_EQ(image->rgb[36 * 3], 252);
-  EXPECT_EQ(image->rgb[37 * 3], 255);
-  EXPECT_EQ(image->rgb[61 * 3], 255);  // the second row starts at 1500
+  const auto grey = [&](size_t pixel) { return image->rgb[3 * pixel]; };
+  EXPECT_EQ(grey(36), 252);
+  EXPECT_EQ(grey(37), 255);
+  EXPECT_EQ(grey(61), 255);  // the second row starts at 1500
 }
 
 TEST(DecodeImage, AlphaIsDroppedNotBlended) {
@@ -144,10 +145,11 @@ TEST(DecodeImage, TheHeaderIsCheckedBeforePixelsAreAllocated) {
 }
 
 TEST(DecodeImage, LimitsAreInclusive) {
-  for (const std::string name : {"rgb.png", "s444.jpg"}) {  // 61×43
+  constexpr int64_t kPixels = int64_t{61} * 43;
+  for (const std::string name : {"rgb.png", "s444.jpg"}) {
     const Bytes file = sample(name);
-    EXPECT_TRUE(decode_image(file, {.max_pixels = 61 * 43, .max_side = 61}));
-    EXPECT_EQ(error_of(file, {.max_pixels = 61 * 43 - 1}), ErrorCode::image_too_large);
+    EXPECT_TRUE(decode_image(file, {.max_pixels = kPixels, .max_side = 61}));
+    EXPECT_EQ(error_of(file, {.max_pixels = kPixels - 1}), ErrorCode::image_too_large);
     EXPECT_EQ(error_of(file, {.max_side = 60}), ErrorCode::image_too_large);
     const auto size = static_cast<int64_t>(file.size());
     EXPECT_TRUE(decode_image(file, {.max_file_bytes = size}));

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
-#include <filesystem>
 
 #include "media/image.h"
 #include "media/media_test_support.h"
@@ -16,7 +16,6 @@
 namespace qvl {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using test::read_bytes;
 using test::read_json;

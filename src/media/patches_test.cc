@@ -62,7 +62,7 @@ TEST(Patches, AnOddLastFrameIsRepeated) {
   const std::vector frames{flat(size, 1), flat(size, 2), flat(size, 3)};
   const Patches patches = make_patches(frames, {});
   EXPECT_EQ(patches.grid, (Grid{2, 2, 4}));
-  const uint8_t* second_slice = patches.rows.data() + 8 * 1536;
+  const uint8_t* second_slice = &patches.rows[size_t{8} * 1536];
   EXPECT_EQ(patches.rows[0], 1);
   EXPECT_EQ(patches.rows[256], 2);
   EXPECT_EQ(second_slice[0], 3);

@@ -13,8 +13,8 @@
 namespace qvl {
 namespace {
 
-constexpr int kLanes = 16;
-constexpr int kChannels = 3;
+constexpr size_t kLanes = 16;
+constexpr size_t kChannels = 3;
 
 double cubic(double x) {
   constexpr double kA = -0.5;
@@ -63,8 +63,8 @@ Filter make_filter(int in, int out) {
   double largest = 0;
   for (int i = 0; i < out; ++i) {
     const double center = scale * (i + 0.5);
-    const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int end = std::min(static_cast<int>(center + support + 0.5), in);
+    const int first = std::max(static_cast<int>(std::floor(center - support + 0.5)), 0);
+    const int end = std::min(static_cast<int>(std::floor(center + support + 0.5)), in);
     const int count = std::clamp(end - first, 0, filter.stride);
     double* weights = exact.data() + static_cast<size_t>(i) * stride;
     double sum = 0;
@@ -83,23 +83,23 @@ Filter make_filter(int in, int out) {
   filter.weights.reserve(exact.size());
   const double one = 1 << filter.precision;
   for (const double weight : exact) {
-    // int, as PyTorch's conversion: half away from zero.
+    // Halves go away from zero.
     filter.weights.push_back(static_cast<int16_t>(weight * one + (weight < 0 ? -0.5 : 0.5)));
   }
   return filter;
 }
 
 /// Lanes sums side by side; the vector of input j starts at src + j·stride.
-template <int Lanes>
+template <size_t Lanes>
 void weigh(const uint8_t* src, size_t stride, const Filter::Window& window, int precision,
            uint8_t* out) {
   std::array<int32_t, Lanes> sums;
   sums.fill(1 << (precision - 1));
   for (int j = 0; j < window.count; ++j, src += stride) {
     const int16_t weight = window.weights[j];
-    for (int lane = 0; lane < Lanes; ++lane) sums[lane] += int16_t{src[lane]} * weight;
+    for (size_t lane = 0; lane < Lanes; ++lane) sums[lane] += int16_t{src[lane]} * weight;
   }
-  for (int lane = 0; lane < Lanes; ++lane) {
+  for (size_t lane = 0; lane < Lanes; ++lane) {
     out[lane] = static_cast<uint8_t>(std::clamp(sums[lane] >> precision, 0, 255));
   }
 }
@@ -109,31 +109,33 @@ Image resize_width(const Image& in, int width) {
   Image out;
   out.size = {in.size.height, width};
   out.rgb.resize(static_cast<size_t>(out.size.pixels()) * kChannels);
+  const auto height = static_cast<size_t>(in.size.height);
   const size_t in_stride = static_cast<size_t>(in.size.width) * kChannels;
   const size_t out_stride = static_cast<size_t>(width) * kChannels;
   std::vector<uint8_t> band(in_stride * kLanes);  // [in width, channel, row]
   std::array<uint8_t, kChannels * kLanes> column;
-  for (int y = 0; y < in.size.height; y += kLanes) {
+  for (size_t y = 0; y < height; y += kLanes) {
     // A band that would pass the lower edge repeats the last row.
     std::array<const uint8_t*, kLanes> from;
     std::array<uint8_t*, kLanes> to;
-    for (int row = 0; row < kLanes; ++row) {
-      const auto at = static_cast<size_t>(std::min(y + row, in.size.height - 1));
+    for (size_t row = 0; row < kLanes; ++row) {
+      const size_t at = std::min(y + row, height - 1);
       from[row] = in.rgb.data() + at * in_stride;
       to[row] = out.rgb.data() + at * out_stride;
     }
     for (size_t i = 0; i < in_stride; ++i) {
-      for (int row = 0; row < kLanes; ++row) band[i * kLanes + row] = from[row][i];
+      for (size_t row = 0; row < kLanes; ++row) band[i * kLanes + row] = from[row][i];
     }
     for (int x = 0; x < width; ++x) {
       const Filter::Window window = filter.window(x);
       const uint8_t* src = band.data() + static_cast<size_t>(window.first) * kChannels * kLanes;
-      for (int c = 0; c < kChannels; ++c) {
+      for (size_t c = 0; c < kChannels; ++c) {
         weigh<kLanes>(src + c * kLanes, kChannels * kLanes, window, filter.precision,
                       column.data() + c * kLanes);
       }
-      for (int row = 0; row < kLanes; ++row) {
-        for (int c = 0; c < kChannels; ++c) to[row][x * kChannels + c] = column[c * kLanes + row];
+      for (size_t row = 0; row < kLanes; ++row) {
+        for (size_t c = 0; c < kChannels; ++c)
+          to[row][x * kChannels + c] = column[c * kLanes + row];
       }
     }
   }

@@ -13,12 +13,12 @@ namespace qvl {
 namespace {
 
 namespace fs = std::filesystem;
-using test::read_bytes;
 using test::read_json;
 using test::source_path;
 
 std::vector<std::string> texts(const std::vector<double>& seconds) {
   std::vector<std::string> out;
+  out.reserve(seconds.size());
   for (const double value : seconds) out.push_back(timestamp_text(value));
   return out;
 }
@@ -180,7 +180,7 @@ TEST_F(FrameFolder, ADamagedFrameIsNamed) {
 TEST_F(FrameFolder, LimitsHoldBeforeAllIsDecoded) {
   for (const char* name : {"1.png", "2.png", "3.png"}) add(name, "rgb.png");
   EXPECT_EQ(load(1, {.max_source_frames = 2}).error().code, ErrorCode::bad_video);
-  constexpr int64_t kPixels = 3 * 61 * 43;
+  constexpr int64_t kPixels = int64_t{3} * 61 * 43;
   EXPECT_EQ(load(1, {.max_sampled_pixels = kPixels - 1}).error().code, ErrorCode::image_too_large);
   EXPECT_TRUE(load(1, {.max_source_frames = 3, .max_sampled_pixels = kPixels}));
 }
