@@ -48,12 +48,12 @@ void mix(uint64_t& a, uint64_t& b, uint64_t& c, uint64_t& d, uint64_t x, uint64_
 
 }  // namespace
 
-ContentHash::ContentHash() : state_(kIv) {
+ContentHasher::ContentHasher() : state_(kIv) {
   constexpr uint64_t kParameters = 0x01010000 | std::tuple_size_v<Digest>;  // no key, one leaf
   state_[0] ^= kParameters;
 }
 
-void ContentHash::compress(const uint8_t* block, Block kind) {
+void ContentHasher::compress(const uint8_t* block, Block kind) {
   std::array<uint64_t, 16> m;
   for (size_t i = 0; i < m.size(); ++i) m[i] = load_le64(block + 8 * i);
   std::array<uint64_t, 16> v;
@@ -75,7 +75,7 @@ void ContentHash::compress(const uint8_t* block, Block kind) {
   for (size_t i = 0; i < state_.size(); ++i) state_[i] ^= v[i] ^ v[i + 8];
 }
 
-void ContentHash::add(std::span<const uint8_t> bytes) {
+void ContentHasher::add(std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     if (pending_bytes_ == kBlockBytes) {
       compressed_bytes_ += kBlockBytes;
@@ -89,13 +89,13 @@ void ContentHash::add(std::span<const uint8_t> bytes) {
   }
 }
 
-void ContentHash::add(uint64_t number) {
+void ContentHasher::add(uint64_t number) {
   std::array<uint8_t, 8> bytes;
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(number >> (8 * i));
   add(bytes);
 }
 
-ContentHash::Digest ContentHash::digest() {
+ContentHasher::Digest ContentHasher::digest() {
   compressed_bytes_ += pending_bytes_;
   std::fill(pending_.begin() + static_cast<ptrdiff_t>(pending_bytes_), pending_.end(), uint8_t{0});
   compress(pending_.data(), Block::last);

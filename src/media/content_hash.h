@@ -11,11 +11,11 @@
 
 namespace qvl {
 
-class ContentHash {
+class ContentHasher {
  public:
   using Digest = std::array<uint8_t, 16>;
 
-  ContentHash();
+  ContentHasher();
   void add(std::span<const uint8_t> bytes);
   /// As 8 bytes, little-endian.
   void add(uint64_t number);

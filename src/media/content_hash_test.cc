@@ -11,14 +11,14 @@
 namespace qvl {
 namespace {
 
-std::string hex(const ContentHash::Digest& digest) {
+std::string hex(const ContentHasher::Digest& digest) {
   std::string out;
   for (const uint8_t byte : digest) out += fmt::format("{:02x}", byte);
   return out;
 }
 
 std::string hash_of(std::string_view text) {
-  ContentHash hash;
+  ContentHasher hash;
   hash.add({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   return hex(hash.digest());
 }
@@ -31,14 +31,14 @@ std::vector<uint8_t> counting_bytes(size_t count) {
 }
 
 // Expected values: b2sum --length=128.
-TEST(ContentHash, IsBlake2bOf16Bytes) {
+TEST(ContentHasher, IsBlake2bOf16Bytes) {
   EXPECT_EQ(hash_of(""), "cae66941d9efbd404e4d88758ea67670");
   EXPECT_EQ(hash_of("abc"), "cf4ab791c62b8d2b2109c90275287816");
 }
 
-TEST(ContentHash, IsBlake2bOnBothSidesOfABlockBoundary) {
+TEST(ContentHasher, IsBlake2bOnBothSidesOfABlockBoundary) {
   const auto hash_of_first = [](size_t count) {
-    ContentHash hash;
+    ContentHasher hash;
     hash.add(counting_bytes(count));
     return hex(hash.digest());
   };
@@ -48,13 +48,13 @@ TEST(ContentHash, IsBlake2bOnBothSidesOfABlockBoundary) {
   EXPECT_EQ(hash_of_first(1000), "978a3f8b45508a42fe7f0f99caf2c423");
 }
 
-TEST(ContentHash, DoesNotDependOnHowTheBytesAreCutIntoCalls) {
+TEST(ContentHasher, DoesNotDependOnHowTheBytesAreCutIntoCalls) {
   const std::vector<uint8_t> bytes = counting_bytes(989);
-  ContentHash whole;
+  ContentHasher whole;
   whole.add(bytes);
   const auto expected = whole.digest();
   for (const size_t piece : {1, 19, 99, 128, 129, 988}) {
-    ContentHash hash;
+    ContentHasher hash;
     for (size_t at = 0; at < bytes.size(); at += piece) {
       hash.add(std::span(bytes).subspan(at, std::min(piece, bytes.size() - at)));
     }
@@ -62,10 +62,10 @@ TEST(ContentHash, DoesNotDependOnHowTheBytesAreCutIntoCalls) {
   }
 }
 
-TEST(ContentHash, ANumberIsEightBytesLittleEndian) {
-  ContentHash number;
+TEST(ContentHasher, ANumberIsEightBytesLittleEndian) {
+  ContentHasher number;
   number.add(uint64_t{0x0807060504030201});
-  ContentHash bytes;
+  ContentHasher bytes;
   bytes.add(std::array<uint8_t, 8>{1, 2, 3, 4, 5, 6, 7, 8});
   EXPECT_EQ(number.digest(), bytes.digest());
 }

@@ -27,7 +27,7 @@ void copy_patch(const Image& frame, int top, int left, int patch_size, size_t ch
 }
 
 std::array<uint8_t, 16> hash_of(const Patches& patches) {
-  ContentHash hash;
+  ContentHasher hash;
   for (const int extent : {patches.grid.t, patches.grid.h, patches.grid.w}) {
     hash.add(static_cast<uint64_t>(extent));
   }
