@@ -25,8 +25,8 @@ Result<AddedTokens> AddedTokens::create(std::vector<AddedToken> tokens,
     const AddedToken& t = tokens[i];
     if (t.content.empty()) return bad_tokenizer(fmt::format("added token {} is empty", t.id));
     if (t.id < 0 || t.id >= kMaxId) {
-      return bad_tokenizer(
-          fmt::format("added token \"{}\" has id {}, expected 0 to {}", t.content, t.id, kMaxId - 1));
+      return bad_tokenizer(fmt::format("added token \"{}\" has id {}, expected 0 to {}", t.content,
+                                       t.id, kMaxId - 1));
     }
     if (i > 0 && tokens[i - 1].content == t.content) {
       return bad_tokenizer(fmt::format("added token \"{}\" appears twice", t.content));
@@ -46,9 +46,8 @@ Result<AddedTokens> AddedTokens::create(std::vector<AddedToken> tokens,
   const auto id_of = [&](int32_t index) { return added.tokens_[index].id; };
   std::sort(added.by_id_.begin(), added.by_id_.end(),
             [&](int32_t a, int32_t b) { return id_of(a) < id_of(b); });
-  const auto twice =
-      std::adjacent_find(added.by_id_.begin(), added.by_id_.end(),
-                         [&](int32_t a, int32_t b) { return id_of(a) == id_of(b); });
+  const auto twice = std::adjacent_find(added.by_id_.begin(), added.by_id_.end(),
+                                        [&](int32_t a, int32_t b) { return id_of(a) == id_of(b); });
   if (twice != added.by_id_.end()) {
     return bad_tokenizer(fmt::format("id {} belongs to two added tokens", id_of(*twice)));
   }
@@ -63,9 +62,8 @@ const AddedToken* AddedTokens::find(std::string_view text) const {
 }
 
 const AddedToken* AddedTokens::find(int32_t id) const {
-  const auto found = std::lower_bound(by_id_.begin(), by_id_.end(), id, [&](int32_t i, int32_t x) {
-    return tokens_[i].id < x;
-  });
+  const auto found = std::lower_bound(by_id_.begin(), by_id_.end(), id,
+                                      [&](int32_t i, int32_t x) { return tokens_[i].id < x; });
   return found != by_id_.end() && tokens_[*found].id == id ? &tokens_[*found] : nullptr;
 }
 

@@ -17,7 +17,8 @@ namespace qvl {
 
 class AddedTokens {
  public:
-  /// Fails if two tokens share an id or a text, or one has the id of another text in the vocabulary.
+  /// Fails if two tokens share an id or a text, or one has the id of another text in the
+  /// vocabulary.
   static Result<AddedTokens> create(std::vector<AddedToken> tokens, const Vocabulary& vocabulary);
 
   const AddedToken* find(std::string_view text) const;

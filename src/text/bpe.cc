@@ -52,7 +52,8 @@ Result<Vocabulary> Vocabulary::create(const std::vector<Token>& tokens) {
   int32_t size = 0;
   for (const Token& token : tokens) {
     if (token.id < 0 || token.id >= kMaxId) {
-      return bad_tokenizer(fmt::format("a token has id {}, expected 0 to {}", token.id, kMaxId - 1));
+      return bad_tokenizer(
+          fmt::format("a token has id {}, expected 0 to {}", token.id, kMaxId - 1));
     }
     if (token.bytes.empty()) return bad_tokenizer(fmt::format("token {} is empty", token.id));
     size = std::max(size, token.id + 1);

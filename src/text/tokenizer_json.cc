@@ -155,8 +155,8 @@ class TokenizerSax : public nlohmann::json_sax<json> {
       return true;
     }
     if (place_ != Place::document) return fail("a value in vocab or merges is a list or object");
-    const bool in_model = stack_.size() == 2 && stack_[0]->is_object() &&
-                          stack_[1] == model_ && model_ != nullptr;
+    const bool in_model =
+        stack_.size() == 2 && stack_[0]->is_object() && stack_[1] == model_ && model_ != nullptr;
     if (in_model && key_ == "vocab" && empty.is_object()) place_ = Place::vocab;
     if (in_model && key_ == "merges" && empty.is_array()) place_ = Place::merges;
     const bool is_model = stack_.size() == 1 && stack_[0]->is_object() && key_ == "model";
@@ -188,9 +188,7 @@ class TokenizerSax : public nlohmann::json_sax<json> {
     return true;
   }
 
-  bool merge_part(std::string_view text) {
-    return append_token(text, merge_parts.emplace_back());
-  }
+  bool merge_part(std::string_view text) { return append_token(text, merge_parts.emplace_back()); }
 
   /// The older spelling, "left right".
   bool merge_line(std::string_view line) {
@@ -326,7 +324,8 @@ Result<Bpe> make_bpe(const TokenizerSax& sax) {
     const Bpe::Merge merge{vocabulary->find(left), vocabulary->find(right),
                            vocabulary->find(joined)};
     if (merge.left < 0 || merge.right < 0 || merge.joined < 0) {
-      return bad_tokenizer(fmt::format("merge {} uses a token that is not in the vocabulary", i / 2));
+      return bad_tokenizer(
+          fmt::format("merge {} uses a token that is not in the vocabulary", i / 2));
     }
     merges.push_back(merge);
   }

@@ -28,7 +28,8 @@ bool may_need_nfc(std::string_view text) {
                      [](char c) { return static_cast<uint8_t>(c) >= kFirstActiveLead; });
 }
 
-/// Code points that NFC has to look at together: one that is not active, and the active ones after it.
+/// Code points that NFC has to look at together: one that is not active, and the active ones after
+/// it.
 class NfcStretch {
  public:
   void push(char32_t code_point, bool active) {
@@ -151,9 +152,9 @@ std::string replace_invalid_utf8(std::string_view bytes) {
 uint8_t unicode_classes(char32_t code_point) {
   if (code_point < kAscii.size()) return kAscii[code_point];
   const auto ranges = unicode_ranges();
-  const auto after = std::upper_bound(
-      ranges.begin(), ranges.end(), code_point,
-      [](char32_t c, const UnicodeRange& range) { return c < range.first; });
+  const auto after =
+      std::upper_bound(ranges.begin(), ranges.end(), code_point,
+                       [](char32_t c, const UnicodeRange& range) { return c < range.first; });
   if (after == ranges.begin()) return 0;
   const UnicodeRange& range = *std::prev(after);
   return code_point <= range.last ? range.classes : 0;
