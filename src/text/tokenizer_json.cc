@@ -73,6 +73,8 @@ class TokenizerSax : public nlohmann::json_sax<json> {
   std::string blob;
   std::vector<VocabEntry> vocab;
   std::vector<ByteSpan> merge_parts;  ///< two for each merge
+  bool has_vocab = false;
+  bool has_merges = false;
   std::optional<Error> error;
 
   bool null() override { return value(nullptr); }
@@ -157,8 +159,13 @@ class TokenizerSax : public nlohmann::json_sax<json> {
     if (place_ != Place::document) return fail("a value in vocab or merges is a list or object");
     const bool in_model =
         stack_.size() == 2 && stack_[0]->is_object() && stack_[1] == model_ && model_ != nullptr;
-    if (in_model && key_ == "vocab" && empty.is_object()) place_ = Place::vocab;
-    if (in_model && key_ == "merges" && empty.is_array()) place_ = Place::merges;
+    if (in_model && key_ == "vocab" && empty.is_object()) {
+      place_ = Place::vocab;
+      has_vocab = true;
+    } else if (in_model && key_ == "merges" && empty.is_array()) {
+      place_ = Place::merges;
+      has_merges = true;
+    }
     const bool is_model = stack_.size() == 1 && stack_[0]->is_object() && key_ == "model";
     json* added = add(std::move(empty));
     if (added == nullptr) return fail("too many values");
@@ -344,6 +351,8 @@ Result<TokenizerFile> parse_tokenizer_json(std::string_view text) {
   if (std::string difference = pipeline_difference(sax.document); !difference.empty()) {
     return bad_tokenizer(std::move(difference));
   }
+  if (!sax.has_vocab) return bad_tokenizer("the model has no object vocab");
+  if (!sax.has_merges) return bad_tokenizer("the model has no list merges");
   Result<std::vector<AddedToken>> added = read_added_tokens(sax.document);
   if (!added) return added.error();
   Result<Bpe> bpe = make_bpe(sax);
