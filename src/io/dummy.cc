@@ -263,7 +263,7 @@ Result<ModelConfig> preset_config(std::string_view name) {
                    .intermediate_size = preset->vision_intermediate_size,
                    .num_heads = 16,
                    .out_hidden_size = preset->hidden_size,
-                   .num_position_embeddings = 48 * 48,
+                   .num_position_embeddings = 2304,  // 48 × 48
                    .patch_size = 16,
                    .temporal_patch_size = 2,
                    .spatial_merge_size = 2,

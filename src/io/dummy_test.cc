@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -47,7 +48,8 @@ std::vector<bf16> values(const TensorSource& source, std::string_view name) {
 }
 
 bool same_bits(const std::vector<bf16>& a, const std::vector<bf16>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(bf16)) == 0;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](bf16 x, bf16 y) { return x.bits == y.bits; });
 }
 
 struct Moments {
@@ -154,6 +156,7 @@ TEST(DummySource, IsTheSameModelOnEveryMachine) {
   const auto source = make_dummy_source(tiny_config());
   const std::vector<bf16> sample = values(*source, "model.visual.blocks.0.mlp.linear_fc1.bias");
   std::vector<uint16_t> bits;
+  bits.reserve(sample.size());
   for (const bf16 value : sample) bits.push_back(value.bits);
   EXPECT_EQ(bits, (std::vector<uint16_t>{0x3b81, 0x3e08, 0x3d9b, 0x3d3f, 0x3c51, 0x3ccf, 0xbd00,
                                          0x3bfa, 0xbd34, 0x3d80, 0x3bbd, 0xbe11, 0xbd4d}));

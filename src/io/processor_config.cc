@@ -76,8 +76,7 @@ ProcessorConfig read_common(JsonReader& reader, ProcessorConfig config) {
 
 ProcessorConfig read_video(JsonReader& reader) {
   // The video class of the reference has budgets of its own: 128 and 768 tokens of 32 × 32 pixels.
-  ProcessorConfig config =
-      read_common(reader, {.min_pixels = 128 * 32 * 32, .max_pixels = 768 * 32 * 32});
+  ProcessorConfig config = read_common(reader, {.min_pixels = 131'072, .max_pixels = 786'432});
   config.fps = reader.number("fps", {1e-3, 1e3}, config.fps);
   config.min_frames = static_cast<int>(reader.integer("min_frames", kFrames, config.min_frames));
   config.max_frames = static_cast<int>(reader.integer("max_frames", kFrames, config.max_frames));
