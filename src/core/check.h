@@ -5,25 +5,24 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <source_location>
 
 namespace qvl {
 
-inline void require(bool ok, const char* what,
-                    std::source_location at = std::source_location::current()) {
+inline void require(bool ok, const char* what, const char* file = __builtin_FILE(),
+                    int line = __builtin_LINE()) {
   if (ok) [[likely]]
     return;
-  std::fprintf(stderr, "qvl: internal error at %s:%u: %s\n", at.file_name(), at.line(), what);
+  std::fprintf(stderr, "qvl: internal error at %s:%d: %s\n", file, line, what);
   std::abort();
 }
 
 /// The same for a comparison, with both values in the message.
 inline void require_equal(long long found, long long expected, const char* what,
-                          std::source_location at = std::source_location::current()) {
+                          const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   if (found == expected) [[likely]]
     return;
-  std::fprintf(stderr, "qvl: internal error at %s:%u: %s: found %lld, expected %lld\n",
-               at.file_name(), at.line(), what, found, expected);
+  std::fprintf(stderr, "qvl: internal error at %s:%d: %s: found %lld, expected %lld\n", file, line,
+               what, found, expected);
   std::abort();
 }
 
