@@ -127,8 +127,8 @@ Value filter_dictsort(TemplateRuntime& runtime, const Value& input, const Argume
                             : change_case(*entry.first.string, Casing::lower).bytes(),
                         &entry);
   }
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  // Keys that differ in case only stay in order, which is that of the entries in memory.
+  std::sort(sorted.begin(), sorted.end());
   std::vector<Value> pairs;
   for (const auto& [key, entry] : sorted) {
     pairs.push_back(runtime.tuple({entry->first, entry->second}));

@@ -175,9 +175,8 @@ class JsonWriter {
       return;
     }
     if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
-        return a->first.text() < b->first.text();
-      });
+      std::sort(entries.begin(), entries.end(),
+                [](const auto* a, const auto* b) { return a->first.text() < b->first.text(); });
     }
     bool first = true;
     out_ += '{';
