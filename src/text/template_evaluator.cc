@@ -23,6 +23,7 @@ class Evaluator {
     OriginText out;
     out_ = &out;
     run_block(body);
+    out_ = nullptr;
     return out;
   }
 
