@@ -15,6 +15,7 @@ struct Tables {
 
   Result<Bpe> make() const {
     std::vector<std::string> all;
+    all.reserve(256 + texts.size());
     for (int byte = 0; byte < 256; ++byte) all.emplace_back(1, static_cast<char>(byte));
     all.insert(all.end(), texts.begin(), texts.end());
     std::vector<Vocabulary::Token> tokens;
@@ -112,7 +113,7 @@ TEST(Bpe, ShortAndLongPiecesFollowTheDefinition) {
 }
 
 TEST(Bpe, VocabularyMustBeSound) {
-  const auto error = [](std::vector<Vocabulary::Token> tokens) {
+  const auto error = [](const std::vector<Vocabulary::Token>& tokens) {
     const Result<Vocabulary> vocabulary = Vocabulary::create(tokens);
     return vocabulary ? "" : vocabulary.error().detail;
   };

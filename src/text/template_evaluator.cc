@@ -23,6 +23,7 @@ class Evaluator {
     OriginText out;
     out_ = &out;
     run_block(body);
+    out_ = nullptr;
     return out;
   }
 
@@ -430,15 +431,15 @@ class Evaluator {
     }
     std::vector<bool> given(macro.parameters.size(), false);
     std::fill_n(given.begin(), arguments.positional.size(), true);
-    for (const auto& [name, value] : arguments.named) {
+    for (const auto& argument : arguments.named) {
       const auto found = std::find_if(scope.begin(), scope.end(),
-                                      [&name = name](const Variable& v) { return v.name == name; });
+                                      [&](const Variable& v) { return v.name == argument.first; });
       const auto index = static_cast<size_t>(found - scope.begin());
       if (found == scope.end() || given[index]) {
-        return runtime_.fail(
-            fmt::format("the macro '{}' has no use for the argument '{}'", macro.name, name));
+        return runtime_.fail(fmt::format("the macro '{}' has no use for the argument '{}'",
+                                         macro.name, argument.first));
       }
-      found->value = value;
+      found->value = argument.second;
       given[index] = true;
     }
 

@@ -127,8 +127,8 @@ Value filter_dictsort(TemplateRuntime& runtime, const Value& input, const Argume
                             : change_case(*entry.first.string, Casing::lower).bytes(),
                         &entry);
   }
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  // Keys that differ in case only stay in order, which is that of the entries in memory.
+  std::sort(sorted.begin(), sorted.end());
   std::vector<Value> pairs;
   for (const auto& [key, entry] : sorted) {
     pairs.push_back(runtime.tuple({entry->first, entry->second}));
@@ -141,10 +141,11 @@ Value filter_dictsort(TemplateRuntime& runtime, const Value& input, const Argume
 Value follow_path(TemplateRuntime& runtime, Value value, const Value& path) {
   if (path.is_integral()) return get_item(runtime, value, path);
   if (!path.is_string()) return runtime.wrong_type("use it as an attribute", path);
-  for (const OriginText& step : split(*path.string, ".", -1)) {
-    if (runtime.failed()) return {};
-    value = get_item(runtime, value, runtime.text(step));
-  }
+  split(*path.string, ".", -1, [&](OriginText step) {
+    const Value key = runtime.text(std::move(step));
+    value = runtime.failed() ? Value{} : get_item(runtime, value, key);
+    return !runtime.failed();
+  });
   return value;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "text/template_runtime.h"
@@ -139,11 +140,13 @@ class JsonWriter {
 
  private:
   void real(double value) {
-    const std::string text = real_to_text(value);
-    out_ += text == "nan"    ? "NaN"
-            : text == "inf"  ? "Infinity"
-            : text == "-inf" ? "-Infinity"
-                             : text;
+    if (std::isnan(value)) {
+      out_ += "NaN";
+    } else if (std::isinf(value)) {
+      out_ += value < 0 ? "-Infinity" : "Infinity";
+    } else {
+      out_ += real_to_text(value);
+    }
   }
 
   void item_start(bool& first, int level) {
@@ -175,9 +178,8 @@ class JsonWriter {
       return;
     }
     if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
-        return a->first.text() < b->first.text();
-      });
+      std::sort(entries.begin(), entries.end(),
+                [](const auto* a, const auto* b) { return a->first.text() < b->first.text(); });
     }
     bool first = true;
     out_ += '{';
@@ -219,9 +221,7 @@ class JsonWriter {
     if (named != std::string_view::npos) {
       out_ += '\\';
       out_ += kLetters[named];
-    } else if (c.value < 0x20) {
-      escape(c.value);
-    } else if (c.value < 0x7F || !style_.ensure_ascii) {
+    } else if (c.value >= 0x20 && (c.value < 0x7F || !style_.ensure_ascii)) {
       out_ += bytes;
     } else if (c.value < 0x10000) {
       escape(c.value);

@@ -16,13 +16,15 @@ bool is_given(const Value& v) { return !v.is_undefined() && !v.is(Kind::none); }
 
 // Methods of str.
 
-Value texts_to_list(TemplateRuntime& runtime, std::vector<OriginText> texts) {
-  std::vector<Value> items;
-  for (OriginText& text : texts) {
-    items.push_back(runtime.text(std::move(text)));
-    if (runtime.failed()) return {};
-  }
-  return runtime.list(std::move(items));
+/// Collects the parts that `split_into` hands out.
+template <class SplitInto>
+Value list_of_parts(TemplateRuntime& runtime, SplitInto split_into) {
+  std::vector<Value> parts;
+  split_into([&](OriginText part) {
+    parts.push_back(runtime.text(std::move(part)));
+    return !runtime.failed();
+  });
+  return runtime.list(std::move(parts));
 }
 
 template <Sides kSides>
@@ -38,27 +40,37 @@ Value str_strip(TemplateRuntime& runtime, const Value& self, const Arguments& ar
   return runtime.text(self.string->slice(begin, end));
 }
 
-template <bool kFromRight>
 Value str_split(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
   const auto [separator, count] = arguments.bind(runtime, Names<2>{"sep", "maxsplit"});
   const int64_t limit = count.is_integral() ? count.as_integer() : -1;
-  // Each part may take a character and a separator of one byte.
-  if (!runtime.spend_bytes(self.text().size())) return {};
-  if (!is_given(separator)) {
-    if (kFromRight) return runtime.fail("rsplit without a separator is not supported");
-    return texts_to_list(runtime, split(*self.string, std::nullopt, limit));
+  std::optional<std::string_view> at;
+  if (is_given(separator)) {
+    if (!separator.is_string()) return runtime.wrong_type("split at it", separator);
+    if (separator.text().empty()) return runtime.fail("cannot split at an empty text");
+    at = separator.text();
   }
+  if (!runtime.spend_search(self.text().size(), at ? at->size() : 1)) return {};
+  return list_of_parts(runtime, [&](TakePart take) { split(*self.string, at, limit, take); });
+}
+
+Value str_rsplit(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  const auto [separator, count] = arguments.bind(runtime, Names<2>{"sep", "maxsplit"});
+  const int64_t limit = count.is_integral() ? count.as_integer() : -1;
+  if (!is_given(separator)) return runtime.fail("rsplit without a separator is not supported");
   if (!separator.is_string()) return runtime.wrong_type("split at it", separator);
-  if (separator.text().empty()) return runtime.fail("cannot split at an empty text");
-  if (!runtime.spend_search(self.text().size(), separator.text().size())) return {};
-  return texts_to_list(runtime, kFromRight ? split_from_right(*self.string, separator.text(), limit)
-                                           : split(*self.string, separator.text(), limit));
+  const std::string_view at = separator.text();
+  if (at.empty()) return runtime.fail("cannot split at an empty text");
+  if (!runtime.spend_search(self.text().size(), at.size())) return {};
+  const Value parts = list_of_parts(
+      runtime, [&](TakePart take) { split_from_right(*self.string, at, limit, take); });
+  if (runtime.failed()) return {};
+  return runtime.list({parts.list->items.rbegin(), parts.list->items.rend()});
 }
 
 Value str_splitlines(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
   arguments.bind<0>(runtime, {});
   if (!runtime.spend_bytes(self.text().size())) return {};
-  return texts_to_list(runtime, split_lines(*self.string));
+  return list_of_parts(runtime, [&](TakePart take) { split_lines(*self.string, take); });
 }
 
 enum class Affix { prefix, suffix };
@@ -300,9 +312,9 @@ constexpr std::array kStringMethods = {
     NamedFunction{"removesuffix", str_remove_affix<Affix::suffix>},
     NamedFunction{"replace", str_replace},
     NamedFunction{"rfind", str_find<true>},
-    NamedFunction{"rsplit", str_split<true>},
+    NamedFunction{"rsplit", str_rsplit},
     NamedFunction{"rstrip", str_strip<Sides::right>},
-    NamedFunction{"split", str_split<false>},
+    NamedFunction{"split", str_split},
     NamedFunction{"splitlines", str_splitlines},
     NamedFunction{"startswith", str_has_affix<Affix::prefix>},
     NamedFunction{"strip", str_strip<Sides::both>},

@@ -3,6 +3,7 @@
 
 #include "text/template_runtime.h"
 #include "text/template_strings.h"
+#include "text/unicode.h"
 
 namespace qvl {
 namespace {
@@ -112,6 +113,24 @@ std::optional<SliceRange> resolve_slice(TemplateRuntime& runtime, const Value& b
   const int64_t distance = step > 0 ? last - first : first - last;
   const int64_t stride = step > 0 ? step : -step;
   return SliceRange{first, step, distance <= 0 ? 0 : (distance - 1) / stride + 1};
+}
+
+Value slice_text(TemplateRuntime& runtime, const OriginText& text, const SliceRange& range) {
+  if (range.count == 0) return runtime.text({});
+  if (range.step == 1) {
+    const size_t begin = code_point_offset(text.bytes(), range.begin);
+    const std::string_view rest = std::string_view(text.bytes()).substr(begin);
+    return runtime.text(text.slice(begin, begin + code_point_offset(rest, range.count)));
+  }
+  // The offsets take eight bytes for each character.
+  if (!runtime.spend(static_cast<int64_t>(text.size() / 4))) return {};
+  const std::vector<size_t> offsets = code_point_offsets(text.bytes());
+  OriginText out;
+  for (int64_t i = 0; i < range.count; ++i) {
+    const auto at = static_cast<size_t>(range.begin + i * range.step);
+    out.append(text, offsets[at], offsets[at + 1]);
+  }
+  return runtime.text(std::move(out));
 }
 
 Value integer_power(TemplateRuntime& runtime, int64_t base, int64_t exponent) {
@@ -256,9 +275,10 @@ const List* to_list(TemplateRuntime& runtime, const Value& value) {
     case Kind::undefined:
       break;
     case Kind::string: {
-      const std::vector<size_t> offsets = code_point_offsets(value.text());
-      for (size_t i = 0; i + 1 < offsets.size() && !runtime.failed(); ++i) {
-        items.push_back(runtime.text(value.string->slice(offsets[i], offsets[i + 1])));
+      for (size_t i = 0; i < value.text().size() && !runtime.failed();) {
+        const size_t next = i + first_code_point(value.text().substr(i)).size;
+        items.push_back(runtime.text(value.string->slice(i, next)));
+        i = next;
       }
       break;
     }
@@ -321,11 +341,11 @@ Value get_item(TemplateRuntime& runtime, const Value& value, const Value& key) {
   }
   if (key.is_integral() && value.is_string()) {
     if (!runtime.spend_bytes(value.text().size())) return {};
-    const std::vector<size_t> offsets = code_point_offsets(value.text());
-    const int64_t i = resolve_index(key.as_integer(), static_cast<int64_t>(offsets.size()) - 1);
+    const int64_t i = resolve_index(key.as_integer(), code_point_count(value.text()));
     if (i < 0) return {};
-    const auto at = static_cast<size_t>(i);
-    return runtime.text(value.string->slice(offsets[at], offsets[at + 1]));
+    const size_t begin = code_point_offset(value.text(), i);
+    const size_t size = first_code_point(value.text().substr(begin)).size;
+    return runtime.text(value.string->slice(begin, begin + size));
   }
   if (!key.is_string() || !runtime.spend_bytes(key.text().size())) return {};
   return get_attribute(runtime, value, *runtime.heap().name(key.text()));
@@ -336,28 +356,17 @@ Value get_slice(TemplateRuntime& runtime, const Value& value, const Value& begin
   if (!value.is_string() && !value.is_sequence()) {
     return value.is_undefined() ? runtime.wrong_type("slice it", value) : Value{};
   }
-  std::vector<size_t> offsets;
-  if (value.is_string()) {
-    if (!runtime.spend_bytes(value.text().size())) return {};
-    offsets = code_point_offsets(value.text());
-  }
-  const size_t size = value.is_string() ? offsets.size() - 1 : value.list->items.size();
-  const auto range = resolve_slice(runtime, begin, end, step, static_cast<int64_t>(size));
-  if (!range || !runtime.spend(range->count)) return {};
-  const auto index = [&](int64_t i) { return static_cast<size_t>(range->begin + i * range->step); };
-  if (value.is_string()) {
-    OriginText out;
-    if (range->step == 1 && range->count > 0) {
-      out = value.string->slice(offsets[index(0)], offsets[index(range->count)]);
-    } else {
-      for (int64_t i = 0; i < range->count; ++i) {
-        out.append(*value.string, offsets[index(i)], offsets[index(i) + 1]);
-      }
-    }
-    return runtime.text(std::move(out));
-  }
+  if (value.is_string() && !runtime.spend_bytes(value.text().size())) return {};
+  const int64_t size = value.is_string() ? code_point_count(value.text())
+                                         : static_cast<int64_t>(value.list->items.size());
+  const auto range = resolve_slice(runtime, begin, end, step, size);
+  if (!range) return {};
+  if (value.is_string()) return slice_text(runtime, *value.string, *range);
+  if (!runtime.spend(range->count)) return {};
   std::vector<Value> items;
-  for (int64_t i = 0; i < range->count; ++i) items.push_back(value.list->items[index(i)]);
+  for (int64_t i = 0; i < range->count; ++i) {
+    items.push_back(value.list->items[static_cast<size_t>(range->begin + i * range->step)]);
+  }
   return runtime.sequence(std::move(items), value.kind);
 }
 

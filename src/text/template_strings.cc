@@ -54,26 +54,24 @@ bool is_printable(char32_t c) {
   }
 }
 
-std::vector<OriginText> split_at_space(const OriginText& text, int64_t limit) {
-  std::vector<OriginText> parts;
+void split_at_space(const OriginText& text, int64_t limit, TakePart take) {
   const std::string_view bytes = text.bytes();
-  size_t i = 0;
-  while (true) {
-    i = stripped(bytes.substr(i), Sides::left, std::nullopt).first + i;
-    if (i == bytes.size()) return parts;
-    if (limit >= 0 && static_cast<int64_t>(parts.size()) >= limit) {
-      const size_t end = stripped(bytes, Sides::right, std::nullopt).second;
-      parts.push_back(text.slice(i, end));
-      return parts;
+  size_t begin = 0;
+  for (int64_t count = 0;; ++count) {
+    begin += stripped(bytes.substr(begin), Sides::left, std::nullopt).first;
+    if (begin == bytes.size()) return;
+    if (limit >= 0 && count >= limit) {
+      take(text.slice(begin, stripped(bytes, Sides::right, std::nullopt).second));
+      return;
     }
-    size_t end = i;
+    size_t end = begin;
     while (end < bytes.size()) {
       const CodePoint c = first_code_point(bytes.substr(end));
       if (is_python_space(c.value)) break;
       end += c.size;
     }
-    parts.push_back(text.slice(i, end));
-    i = end;
+    if (!take(text.slice(begin, end))) return;
+    begin = end;
   }
 }
 
@@ -105,38 +103,35 @@ std::pair<size_t, size_t> stripped(std::string_view text, Sides sides,
   return {begin, end};
 }
 
-std::vector<OriginText> split(const OriginText& text, std::optional<std::string_view> separator,
-                              int64_t limit) {
-  if (!separator) return split_at_space(text, limit);
-  std::vector<OriginText> parts;
+void split(const OriginText& text, std::optional<std::string_view> separator, int64_t limit,
+           TakePart take) {
+  if (!separator) {
+    split_at_space(text, limit, take);
+    return;
+  }
   size_t begin = 0;
-  while (limit < 0 || static_cast<int64_t>(parts.size()) < limit) {
+  for (int64_t count = 0; limit < 0 || count < limit; ++count) {
     const size_t found = text.bytes().find(*separator, begin);
     if (found == std::string::npos) break;
-    parts.push_back(text.slice(begin, found));
+    if (!take(text.slice(begin, found))) return;
     begin = found + separator->size();
   }
-  parts.push_back(text.slice(begin, text.size()));
-  return parts;
+  take(text.slice(begin, text.size()));
 }
 
-std::vector<OriginText> split_from_right(const OriginText& text, std::string_view separator,
-                                         int64_t limit) {
-  std::vector<OriginText> parts;
+void split_from_right(const OriginText& text, std::string_view separator, int64_t limit,
+                      TakePart take) {
   size_t end = text.size();
-  while ((limit < 0 || static_cast<int64_t>(parts.size()) < limit) && end >= separator.size()) {
+  for (int64_t count = 0; (limit < 0 || count < limit) && end >= separator.size(); ++count) {
     const size_t found = text.bytes().rfind(separator, end - separator.size());
     if (found == std::string::npos) break;
-    parts.push_back(text.slice(found + separator.size(), end));
+    if (!take(text.slice(found + separator.size(), end))) return;
     end = found;
   }
-  parts.push_back(text.slice(0, end));
-  std::reverse(parts.begin(), parts.end());
-  return parts;
+  take(text.slice(0, end));
 }
 
-std::vector<OriginText> split_lines(const OriginText& text) {
-  std::vector<OriginText> lines;
+void split_lines(const OriginText& text, TakePart take) {
   const std::string_view bytes = text.bytes();
   size_t begin = 0;
   for (size_t i = 0; i < bytes.size();) {
@@ -146,14 +141,13 @@ std::vector<OriginText> split_lines(const OriginText& text) {
                            c.value == 0x2028 || c.value == 0x2029;
     size_t next = i + c.size;
     if (ends_line) {
-      lines.push_back(text.slice(begin, i));
+      if (!take(text.slice(begin, i))) return;
       if (c.value == '\r' && next < bytes.size() && bytes[next] == '\n') ++next;
       begin = next;
     }
     i = next;
   }
-  if (begin < bytes.size()) lines.push_back(text.slice(begin, bytes.size()));
-  return lines;
+  if (begin < bytes.size()) take(text.slice(begin, bytes.size()));
 }
 
 std::optional<OriginText> replace(const OriginText& text, std::string_view old,
@@ -214,6 +208,14 @@ bool has_only_case(std::string_view text, Casing casing) {
 int64_t code_point_count(std::string_view text) {
   return std::count_if(text.begin(), text.end(),
                        [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
+}
+
+size_t code_point_offset(std::string_view text, int64_t index) {
+  size_t offset = 0;
+  for (; index > 0 && offset < text.size(); --index) {
+    offset += first_code_point(text.substr(offset)).size;
+  }
+  return offset;
 }
 
 std::vector<size_t> code_point_offsets(std::string_view text) {

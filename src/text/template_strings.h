@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/function_ref.h"
 #include "text/origin_text.h"
 
 namespace qvl {
@@ -19,13 +20,16 @@ enum class Sides { left, right, both };
 std::pair<size_t, size_t> stripped(std::string_view text, Sides sides,
                                    std::optional<std::string_view> characters);
 
+/// Receives the parts of a text in order; false ends the work, since there may be very many.
+using TakePart = FunctionRef<bool(OriginText part)>;
+
 /// str.split; a negative `limit` is none. Without `separator`, at runs of white space.
-std::vector<OriginText> split(const OriginText& text, std::optional<std::string_view> separator,
-                              int64_t limit);
-/// str.rsplit with a separator.
-std::vector<OriginText> split_from_right(const OriginText& text, std::string_view separator,
-                                         int64_t limit);
-std::vector<OriginText> split_lines(const OriginText& text);
+void split(const OriginText& text, std::optional<std::string_view> separator, int64_t limit,
+           TakePart take);
+/// str.rsplit with a separator. The parts come from the right.
+void split_from_right(const OriginText& text, std::string_view separator, int64_t limit,
+                      TakePart take);
+void split_lines(const OriginText& text, TakePart take);
 
 /// str.replace; `replacement` keeps its own origins. A negative `limit` is none. The result has at
 /// most `max_bytes`, else there is none.
@@ -39,6 +43,8 @@ OriginText change_case(const OriginText& text, Casing casing);
 bool has_only_case(std::string_view text, Casing casing);
 
 int64_t code_point_count(std::string_view text);
+/// Byte offset of a character by its index; the size of the text for an index at or past its end.
+size_t code_point_offset(std::string_view text, int64_t index);
 /// Byte offsets of all characters, and the size.
 std::vector<size_t> code_point_offsets(std::string_view text);
 

@@ -40,14 +40,14 @@ class NfcStretch {
         static_cast<utf8proc_int32_t>(code_point), parts.data(), parts.size(),
         static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE), &boundary);
     if (count < 1 || count > static_cast<utf8proc_ssize_t>(parts.size())) {
-      entries_.push_back({static_cast<utf8proc_int32_t>(code_point), 0});
+      push_entry(static_cast<utf8proc_int32_t>(code_point), 0);
       return;
     }
     for (utf8proc_ssize_t i = 0; i < count; ++i) {
       // utf8proc's tables are younger: to it, an inactive code point may be a mark.
       const bool starts = i == 0 && !active;
       const int combining_class = utf8proc_get_property(parts[i])->combining_class;
-      entries_.push_back({parts[i], starts ? 0 : combining_class});
+      push_entry(parts[i], starts ? 0 : combining_class);
     }
   }
 
@@ -58,8 +58,8 @@ class NfcStretch {
       const auto is_starter = [](const Entry& e) { return e.combining_class == 0; };
       first = std::find_if_not(first, entries_.end(), is_starter);
       const auto last = std::find_if(first, entries_.end(), is_starter);
-      std::stable_sort(first, last, [](const Entry& a, const Entry& b) {
-        return a.combining_class < b.combining_class;
+      std::sort(first, last, [](const Entry& a, const Entry& b) {
+        return std::pair(a.combining_class, a.position) < std::pair(b.combining_class, b.position);
       });
       first = last;
     }
@@ -78,7 +78,13 @@ class NfcStretch {
   struct Entry {
     utf8proc_int32_t code_point;
     int combining_class;
+    size_t position;  ///< equals stay in order
   };
+
+  void push_entry(utf8proc_int32_t code_point, int combining_class) {
+    entries_.push_back({code_point, combining_class, entries_.size()});
+  }
+
   std::vector<Entry> entries_;
   std::vector<utf8proc_int32_t> code_points_;
 };
