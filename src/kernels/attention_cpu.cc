@@ -222,7 +222,7 @@ void count_items(std::span<const SequenceRows> sequences, int64_t item_tokens, i
 int64_t query_rows(int64_t group) { return std::max(kQueryRows, group); }
 
 /// Fewer items than this leave threads idle at the end.
-int64_t enough_items(const Cpu& cpu) { return 4 * cpu.threads->count(); }
+int64_t enough_items(const Cpu& cpu) { return int64_t{4} * cpu.threads->count(); }
 
 }  // namespace
 

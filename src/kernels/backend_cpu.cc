@@ -1,3 +1,5 @@
+#include <cpuid.h>
+
 #include <algorithm>
 
 #include "kernels/backend.h"
@@ -7,6 +9,15 @@
 
 namespace qvl {
 namespace {
+
+/// CPUID leaf 7, subleaf 1; older compilers have no name for it.
+bool has_avx512_bf16() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 5)) != 0;
+}
 
 const CpuKernels& kernels_of(Isa isa) {
   switch (isa) {
@@ -46,7 +57,7 @@ Result<Isa> detect_isa() {
       !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
     return Isa::avx2;
   }
-  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512;
+  return has_avx512_bf16() ? Isa::avx512_bf16 : Isa::avx512;
 }
 
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa) {

@@ -60,7 +60,8 @@ struct QueryRows {
 /// Factor that turns scores into powers of two.
 float query_scale(int64_t head_dim);
 
-/// One block of keys and values; `next` is the one that follows, or this one again.
+/// The rows meet one block; `next` is the block that follows, or this one again. Hidden keys and
+/// values weigh zero, but they must be finite.
 void meet_block(const CpuKernels& kernels, const KeyValueBlock& shape, const std::byte* block,
                 const std::byte* next, const QueryRows& queries, float* scores,
                 const SoftmaxState& state);
