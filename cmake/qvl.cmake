@@ -11,7 +11,7 @@ target_compile_features(qvl_options INTERFACE cxx_std_20)
 target_include_directories(qvl_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 # -ffp-contract=off: a compiler that fuses a*b+c here but not there would make the same token differ
 # between tile shapes. Kernels ask for fused multiply-add by name.
-target_compile_options(qvl_options INTERFACE -Wall -Wextra -Wshadow -Wno-psabi -ffp-contract=off
+target_compile_options(qvl_options INTERFACE -Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -ffp-contract=off
   $<$<BOOL:${QVL_WERROR}>:-Werror>)
 if(QVL_SANITIZE)
   target_compile_options(qvl_options INTERFACE -fsanitize=${QVL_SANITIZE} -fno-omit-frame-pointer

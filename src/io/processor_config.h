@@ -1,7 +1,8 @@
 #pragma once
 
 /// preprocessor_config.json, video_preprocessor_config.json and generation_config.json as plain
-/// numbers; fields that a file leaves out have the defaults of the reference's classes.
+/// numbers; fields that a file leaves out have the defaults of the reference's classes. A sampling
+/// limit that generation_config.json leaves out is no limit.
 
 #include <array>
 #include <cstdint>

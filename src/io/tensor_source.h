@@ -42,8 +42,8 @@ class TensorSource {
   /// next call with the same scratch. Thread-safe.
   virtual const void* rows(const TensorInfo& tensor, int64_t first, int64_t count,
                            void* scratch) const = 0;
-  /// The caller will not read this tensor again soon; its pages may leave memory.
-  virtual void release(const TensorInfo& tensor) const = 0;
+  /// The caller will not read these rows again soon; their pages may leave memory.
+  virtual void release(const TensorInfo& tensor, int64_t first, int64_t count) const = 0;
 };
 
 }  // namespace qvl

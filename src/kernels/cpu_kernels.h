@@ -157,6 +157,19 @@ struct CornersJob {
   int64_t cols = 0;
 };
 
+/// Multiplies and adds in registers alone, `steps` times: how fast the processor is when no memory
+/// is in the way. bf16_pairs: by the hardware's bf16 dot product where there is one, else by FMA.
+struct PeakJob {
+  RowFormat format = RowFormat::f32;
+  const std::byte* a = nullptr;  ///< 64 bytes of operands: float32, or bf16
+  const std::byte* b = nullptr;
+  int64_t steps = 0;
+};
+struct PeakResult {
+  int64_t flops = 0;
+  float value = 0.0F;  ///< of no meaning; keeps the arithmetic from being dropped
+};
+
 struct CpuKernels {
   RowFormat bf16_rows = RowFormat::rounded_f32;  ///< how bf16 activations meet bf16 weights
   void (*gemm)(const GemmJob&) = nullptr;
@@ -169,6 +182,7 @@ struct CpuKernels {
   void (*divide)(const DivideJob&) = nullptr;
   void (*blend)(const BlendJob&) = nullptr;
   void (*corners)(const CornersJob&) = nullptr;
+  PeakResult (*peak)(const PeakJob&) = nullptr;
 };
 
 const CpuKernels& avx2_kernels();

@@ -2,6 +2,7 @@
 
 #include "kernels/attention_kernel.h"
 #include "kernels/gemm_kernel.h"
+#include "kernels/peak_kernel.h"
 #include "kernels/rows_kernel.h"
 
 namespace qvl {
@@ -20,6 +21,7 @@ constexpr CpuKernels kernel_table() {
   table.divide = &AttentionKernel<Simd>::divide;
   table.blend = &RowsKernel<Simd>::blend;
   table.corners = &RowsKernel<Simd>::corners;
+  table.peak = &PeakKernel<Simd>::peak;
   return table;
 }
 

@@ -34,8 +34,10 @@ struct Video {
 };
 
 struct VideoLimits {
-  ImageLimits frame;
+  ImageLimits frame = {};
   int max_source_frames = 100'000;
+  /// Of all sampled frames together, as they are held at once: 768 of 1920x1080 fit.
+  int64_t max_sampled_pixels = 1'600'000'000;
 };
 
 /// Pictures of `folder` in the order of their names, sampled; only the sampled ones are decoded.

@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; the rest is for people who work on qvl.
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+BASE ?= HEAD~1
+
+.PHONY: demo test release lint asan tsan fuzz packages clean
+
+demo: release  ## build, then answer a question about a picture
+	tools/demo.sh
+
+test: packages  ## build with warnings as errors and run every test
+	cmake --preset dev
+	cmake --build --preset dev -j $(JOBS)
+	ctest --preset dev -j $(JOBS)
+
+release: packages  ## build/release/qvl
+	cmake --preset release
+	cmake --build --preset release -j $(JOBS) --target qvl
+
+lint:  ## format and static checks of the files changed since BASE
+	tools/lint.sh $(BASE)
+
+asan: packages  ## the tests under address and undefined-behaviour sanitizers
+	cmake --preset asan
+	cmake --build --preset asan -j $(JOBS)
+	ctest --preset asan -j $(JOBS)
+
+tsan: packages  ## the tests under the thread sanitizer
+	cmake --preset tsan
+	cmake --build --preset tsan -j $(JOBS)
+	ctest --preset tsan -j $(JOBS)
+
+fuzz:  ## every fuzz target for FUZZ_SECONDS
+	tools/install_packages.sh clang-19 libclang-rt-19-dev
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS)
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
+packages:  ## install what packages.txt lists and this machine lacks
+	tools/install_packages.sh $$(cat packages.txt)
+
+clean:
+	rm -rf build

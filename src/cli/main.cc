@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "cli/commands.h"
+
+#ifndef QVL_VERSION
+#define QVL_VERSION "unknown"
+#endif
+
+namespace qvl {
+
+int fail(const Error& error) {
+  fmt::print(stderr, "qvl: {}\n", error.message());
+  return error.code == ErrorCode::bad_flag ? kUsage : kFailure;
+}
+
+}  // namespace qvl
+
+int main(int argc, char** argv) {
+  using namespace qvl;
+  std::signal(SIGPIPE, SIG_DFL);  // `qvl run … | head` ends quietly
+  CLI::App app{"qvl runs the Qwen3-VL vision-language models from their Hugging Face checkpoints."};
+  app.set_version_flag("--version", "qvl " QVL_VERSION);
+  app.require_subcommand(1);
+  int exit_code = kSuccess;
+  add_run(app, exit_code);
+  add_parity(app, exit_code);
+  add_bench(app, exit_code);
+  add_make_dummy(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return fail({ErrorCode::bad_flag, e.what(), ""});
+  }
+  return exit_code;
+}

@@ -1,0 +1,319 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/engine_flags.h"
+#include "core/clock.h"
+#include "model/processor.h"
+#include "runtime/engine_impl.h"
+#include "runtime/memory.h"
+
+namespace qvl {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct RunFlags {
+  EngineFlags engine;
+  std::vector<std::string> inputs;
+  std::string system;
+  double fps = 24.0;
+  double temperature = -1;
+  int top_k = -1;
+  double top_p = -1;
+  uint64_t seed = 0;
+  int64_t max_tokens = 512;
+  int logprobs = -1;
+  bool json = false;
+  bool stats = false;
+};
+
+/// What the user gave, in the order given.
+struct Question {
+  Json content = Json::array();
+  std::vector<MediaItem> media;
+  MediaTimings timings;
+};
+
+bool is_file_or_folder(const std::string& text) {
+  std::error_code error;
+  return text.size() < 4096 && std::filesystem::exists(text, error);
+}
+
+/// A name that looks like a file but is none is more likely a typing error than a question.
+bool looks_like_file(const std::string& text) {
+  if (text.find_first_of(" \n\t") != std::string::npos) return false;
+  std::string extension = std::filesystem::path(text).extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const char* known : {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".mp4", ".pdf"}) {
+    if (extension == known) return true;
+  }
+  return false;
+}
+
+Result<Question> read_question(const RunFlags& flags, const Processor& processor) {
+  Question question;
+  for (const std::string& input : flags.inputs) {
+    std::error_code error;
+    if (std::filesystem::is_directory(input, error)) {
+      Result<MediaItem> video = processor.frames(input, flags.fps, question.timings);
+      if (!video) return video.error();
+      question.media.push_back(std::move(*video));
+      question.content.push_back({{"type", "video"}, {"video", input}});
+    } else if (is_file_or_folder(input)) {
+      Result<MediaItem> image = processor.image(input, question.timings);
+      if (!image) return image.error();
+      question.media.push_back(std::move(*image));
+      question.content.push_back({{"type", "image"}, {"image", input}});
+    } else if (looks_like_file(input)) {
+      return Error{ErrorCode::file_not_found, "", input};
+    } else {
+      question.content.push_back({{"type", "text"}, {"text", input}});
+    }
+  }
+  return question;
+}
+
+SamplingParams sampling_params(const RunFlags& flags, const ModelFiles& model,
+                               const Tokenizer& tokenizer) {
+  const GenerationConfig& g = model.generation;
+  SamplingParams p;
+  p.temperature = flags.temperature >= 0 ? static_cast<float>(flags.temperature)
+                  : g.do_sample          ? g.temperature
+                                         : 0.0F;
+  p.top_k = flags.top_k >= 0 ? flags.top_k : g.do_sample ? g.top_k : 0;
+  p.top_p = flags.top_p >= 0 ? static_cast<float>(flags.top_p) : g.do_sample ? g.top_p : 1.0F;
+  p.seed = flags.seed;
+  p.max_tokens = flags.max_tokens;
+  p.top_logprobs = flags.logprobs;
+  p.stop_token_ids = g.eos_token_ids;
+  if (p.stop_token_ids.empty()) {
+    for (const char* name : {"<|im_end|>", "<|endoftext|>"}) {
+      if (const auto id = tokenizer.added_token(name)) p.stop_token_ids.push_back(*id);
+    }
+  }
+  return p;
+}
+
+/// "VmHWM: 123 kB": the most memory the process ever had resident.
+int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    long long kib = 0;
+    if (std::sscanf(line.c_str(), "VmHWM: %lld", &kib) == 1) return kib * 1024;
+  }
+  return 0;
+}
+
+struct Answer {
+  std::string text;
+  std::vector<Event> events;
+  Event last;
+};
+
+/// Runs one request to its end; `on_text` gets pieces of the answer as they become certain.
+template <class OnText>
+Answer generate(Engine& engine, RequestId id, const Tokenizer& tokenizer, const OnText& on_text) {
+  Answer answer;
+  Detokenizer detokenizer(tokenizer, Detokenizer::Special::skip);
+  const auto say = [&](const std::string& text) {
+    if (text.empty()) return;
+    answer.text += text;
+    on_text(text);
+  };
+  while (!engine.idle()) {
+    for (Event& event : engine.step()) {
+      if (event.request != id) continue;
+      if (event.token >= 0) say(detokenizer.push(event.token));
+      if (event.finish != FinishReason::none) answer.last = event;
+      if (event.token >= 0) answer.events.push_back(std::move(event));
+    }
+  }
+  say(detokenizer.finish());
+  return answer;
+}
+
+Json logprobs_json(const Answer& answer, const Tokenizer& tokenizer) {
+  Json list = Json::array();
+  for (const Event& event : answer.events) {
+    Json top = Json::array();
+    for (const TokenLogprob& t : event.top_logprobs) {
+      top.push_back({{"token", tokenizer.bytes(t.token)}, {"id", t.token}, {"logprob", t.logprob}});
+    }
+    list.push_back({{"token", tokenizer.bytes(event.token)},
+                    {"id", event.token},
+                    {"logprob", event.logprob},
+                    {"top_logprobs", top}});
+  }
+  return list;
+}
+
+double tokens_per_second(int64_t tokens, double ms) {
+  return ms > 0 ? static_cast<double>(tokens) * 1000.0 / ms : 0;
+}
+
+Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& media) {
+  const Timings& t = answer.last.timings;
+  return {{"load_ms", engine.load_stats().load_ms},
+          {"media_decode_ms", media.decode_ms},
+          {"media_resize_ms", media.resize_ms},
+          {"vision_ms", t.vision_ms},
+          {"prefill_ms", t.prefill_ms},
+          {"first_token_ms", t.first_token_ms},
+          {"decode_ms", t.decode_ms},
+          {"decode_tokens_per_s",
+           tokens_per_second(answer.last.usage.completion_tokens - 1, t.decode_ms)},
+          {"memory_planned_bytes", engine.memory_plan().total_bytes()},
+          {"memory_peak_bytes", peak_resident_bytes()}};
+}
+
+void print_stats(const Answer& answer, const Engine& engine, const MediaTimings& media,
+                 const SamplingParams& sampling) {
+  const Timings& t = answer.last.timings;
+  const Usage& u = answer.last.usage;
+  const int64_t peak = peak_resident_bytes();
+  const int64_t planned = engine.memory_plan().total_bytes();
+  fmt::print(stderr, "\nmodel     {} loaded in {:.2f} s, {}\n",
+             format_bytes(engine.load_stats().weight_bytes), engine.load_stats().load_ms / 1000,
+             engine.load_stats().backend);
+  fmt::print(stderr, "sampling  temperature {}, top_k {}, top_p {}, seed {}\n",
+             sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed);
+  fmt::print(stderr, "tokens    {} of prompt ({} of pictures), {} of answer, ended by {}\n",
+             u.prompt_tokens, u.image_tokens, u.completion_tokens,
+             finish_reason_name(answer.last.finish));
+  fmt::print(stderr, "media     decode {:.1f} ms, resize {:.1f} ms\n", media.decode_ms,
+             media.resize_ms);
+  fmt::print(stderr, "vision    {:.1f} ms\n", t.vision_ms);
+  fmt::print(stderr, "prefill   {:.1f} ms, {:.1f} tokens/s\n", t.prefill_ms,
+             tokens_per_second(u.prompt_tokens, t.prefill_ms));
+  fmt::print(stderr, "decode    {:.1f} ms, {:.1f} tokens/s\n", t.decode_ms,
+             tokens_per_second(u.completion_tokens - 1, t.decode_ms));
+  fmt::print(stderr, "memory    {} at most, {:+.1f} % of the plan:\n{}", format_bytes(peak),
+             100.0 * static_cast<double>(peak - planned) / static_cast<double>(planned),
+             engine.memory_plan().text());
+}
+
+int run(const RunFlags& flags) {
+  Result<EngineConfig> config = engine_config(flags.engine);
+  if (!config) return fail(config.error());
+  const Result<ProcessorOptions> options = processor_options(flags.engine);
+  if (!options) return fail(options.error());
+  const Result<ModelFiles> model = open_model(flags.engine.model, config->load_format);
+  if (!model) return fail(model.error());
+  const Result<Processor> processor = Processor::load(*model, *options);
+  if (!processor) return fail(processor.error());
+
+  Result<Question> question = read_question(flags, *processor);
+  if (!question) return fail(question.error());
+  Json messages = Json::array();
+  if (!flags.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.system}});
+  messages.push_back({{"role", "user"}, {"content", question->content}});
+  Result<Prompt> prompt = processor->prompt(messages, nullptr, question->media);
+  if (!prompt) return fail(prompt.error());
+
+  Request request;
+  request.prompt_tokens = std::move(prompt->tokens);
+  request.spans = std::move(prompt->spans);
+  request.sampling = sampling_params(flags, *model, processor->tokenizer());
+  const SamplingParams sampling = request.sampling;
+  const Status valid = validate(sampling);
+  if (!valid) return fail(valid.error());
+
+  // One known question: the plan is made to its measure, and what cannot fit is refused before
+  // weights are read.
+  const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
+  const int64_t limit =
+      config->max_model_len > 0
+          ? std::min(config->max_model_len, model->config.text.max_position_embeddings)
+          : model->config.text.max_position_embeddings;
+  if (tokens >= limit) {
+    return fail({ErrorCode::prompt_too_long,
+                 fmt::format("found {} tokens of prompt, expected at most {} and one of answer",
+                             tokens, limit - 1),
+                 ""});
+  }
+  config->max_model_len = std::min(limit, tokens + std::min(sampling.max_tokens, limit));
+  config->max_step_tokens = std::min(config->max_step_tokens, tokens);
+  config->max_patches = model->config.vision.merge_unit();
+  for (MediaItem& item : question->media) {
+    config->max_patches = std::max(config->max_patches, item.patches.grid.patches());
+    request.media.push_back(std::move(item.patches));
+  }
+  config->token_limit = processor->tokenizer().size();
+  const bool show_progress = isatty(STDERR_FILENO) != 0;
+  if (show_progress) {
+    config->load_progress = [](double done) {
+      fmt::print(stderr, "\rloading {:3.0f} %", 100 * done);
+    };
+  }
+  Result<std::unique_ptr<Engine>> engine = make_engine(*model, *config);
+  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  if (!engine) return fail(engine.error());
+  for (const std::string& note : (*engine)->memory_plan().notes)
+    fmt::print(stderr, "qvl: {}\n", note);
+
+  const Result<RequestId> id = (*engine)->submit(std::move(request));
+  if (!id) return fail(id.error());
+  const Answer answer =
+      generate(**engine, *id, processor->tokenizer(), [&](const std::string& text) {
+        if (flags.json) return;
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        std::fflush(stdout);
+      });
+  if (flags.json) {
+    Json out = {{"model", model->name},
+                {"answer", answer.text},
+                {"finish_reason", finish_reason_name(answer.last.finish)},
+                {"usage",
+                 {{"prompt_tokens", answer.last.usage.prompt_tokens},
+                  {"image_tokens", answer.last.usage.image_tokens},
+                  {"completion_tokens", answer.last.usage.completion_tokens}}},
+                {"stats", stats_json(answer, **engine, question->timings)}};
+    if (flags.logprobs >= 0) out["logprobs"] = logprobs_json(answer, processor->tokenizer());
+    fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
+  } else {
+    fmt::print("\n");
+  }
+  if (flags.stats) print_stats(answer, **engine, question->timings, sampling);
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App& run_app =
+      *app.add_subcommand("run", "answer one question about text, pictures or a folder of frames");
+  run_app
+      .add_option("model", flags->engine.model,
+                  "checkpoint folder, or preset with --load-format dummy")
+      ->required();
+  run_app.add_option("inputs", flags->inputs, "pictures, folders of frames and text, in any order")
+      ->required();
+  add_engine_flags(run_app, flags->engine);
+  run_app.add_option("--system", flags->system, "system message");
+  run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
+      ->check(CLI::Range(0.001, 1000.0))
+      ->capture_default_str();
+  run_app.add_option("--temperature", flags->temperature,
+                     "0: always the most likely token; default as the checkpoint says");
+  run_app.add_option("--top-k", flags->top_k, "sample among the k most likely tokens; 0: all");
+  run_app.add_option("--top-p", flags->top_p,
+                     "sample among the most likely tokens of this total probability");
+  run_app.add_option("--seed", flags->seed, "of the random numbers")->capture_default_str();
+  run_app.add_option("--max-tokens", flags->max_tokens, "longest answer")->capture_default_str();
+  run_app.add_option("--logprobs", flags->logprobs,
+                     "with --json: log probabilities and this many alternatives per token");
+  run_app.add_flag("--json", flags->json, "print one JSON object instead of streaming text");
+  run_app.add_flag("--stats", flags->stats,
+                   "print timings and the memory bill to the standard error");
+  run_app.callback([flags, &exit_code] { exit_code = run(*flags); });
+}
+
+}  // namespace qvl

@@ -1,0 +1,138 @@
+#include "model/model_files.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "io/checkpoint.h"
+#include "io/dummy.h"
+#include "io/mapped_file.h"
+
+namespace qvl {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr size_t kMaxConfigBytes = 4U << 20;
+
+Error in_file(const Error& error, const std::string& path) {
+  return {error.code, error.detail, error.field.empty() ? path : error.field};
+}
+
+/// The published video processor's class defaults, for a folder without the file.
+constexpr int64_t kVideoMinPixels = 128 * 32 * 32;
+constexpr int64_t kVideoMaxPixels = 768 * 32 * 32;
+
+/// Reads folder/name into `config`; an absent file leaves it as it is.
+template <class Config>
+Status read_optional(const std::string& folder, const char* name,
+                     Result<Config> (*parse)(std::string_view), Config& config) {
+  const std::string path = folder + "/" + name;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return {};
+  const Result<std::string> text = read_file(path, kMaxConfigBytes);
+  if (!text) return in_file(text.error(), path);
+  Result<Config> parsed = parse(*text);
+  if (!parsed) return in_file(parsed.error(), path);
+  config = *parsed;
+  return {};
+}
+
+Status check_patches(const ProcessorConfig& processor, const VisionConfig& vision,
+                     const std::string& path) {
+  if (processor.patch_size == vision.patch_size &&
+      processor.merge_size == vision.spatial_merge_size &&
+      processor.temporal_patch_size == vision.temporal_patch_size) {
+    return {};
+  }
+  return Error{ErrorCode::bad_config,
+               fmt::format("patches of {}×{}×{} merged by {}, but the model's are {}×{}×{} by {}",
+                           processor.temporal_patch_size, processor.patch_size,
+                           processor.patch_size, processor.merge_size, vision.temporal_patch_size,
+                           vision.patch_size, vision.patch_size, vision.spatial_merge_size),
+               path};
+}
+
+Result<ModelFiles> open_preset(const std::string& preset) {
+  Result<ModelConfig> config = preset_config(preset);
+  if (!config) return config.error();
+  const Result<std::string> data = data_folder();
+  if (!data) return data.error();
+  ModelFiles files;
+  files.name = preset + " (random weights)";
+  files.text_folder = *data + "/qwen3-vl-tokenizer";
+  files.config = *config;
+  files.generation.eos_token_ids = {151645, 151643};
+  files.video_processor.min_pixels = 4096;
+  files.video_processor.max_pixels = 25'165'824;
+  files.weights = make_dummy_source(*config);
+  return files;
+}
+
+}  // namespace
+
+Result<std::string> data_folder() {
+  if (const char* set = std::getenv("QVL_DATA_DIR"); set != nullptr && *set != '\0')
+    return std::string(set);
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    fs::path folder = program.parent_path();
+    for (int up = 0; up < 5; ++up, folder = folder.parent_path()) {
+      for (const fs::path& candidate : {folder / "models", folder / "share" / "qvl"}) {
+        if (fs::exists(candidate / "qwen3-vl-tokenizer" / "tokenizer.json", error))
+          return candidate.string();
+      }
+    }
+  }
+  return Error{ErrorCode::file_not_found,
+               "the data that ships with qvl was not found beside the program; QVL_DATA_DIR may "
+               "name its folder",
+               ""};
+}
+
+Result<ModelFiles> open_model(const std::string& model, LoadFormat format) {
+  if (format == LoadFormat::dummy) return open_preset(model);
+  std::error_code ignored;
+  if (!fs::is_directory(model, ignored)) {
+    if (preset_config(model)) {
+      return Error{
+          ErrorCode::file_not_found,
+          "'" + model + "' is a preset; add --load-format dummy for random weights of its shape",
+          ""};
+    }
+    return Error{ErrorCode::file_not_found, "expected a checkpoint folder", model};
+  }
+  ModelFiles files;
+  files.name = fs::path(model).lexically_normal().filename().string();
+  if (files.name.empty())
+    files.name = fs::path(model).lexically_normal().parent_path().filename().string();
+  files.text_folder = model;
+  const std::string config_path = model + "/config.json";
+  const Result<std::string> text = read_file(config_path, kMaxConfigBytes);
+  if (!text) return in_file(text.error(), config_path);
+  Result<ModelConfig> config = parse_model_config(*text);
+  if (!config) return in_file(config.error(), config_path);
+  files.config = *config;
+
+  files.video_processor.min_pixels = kVideoMinPixels;
+  files.video_processor.max_pixels = kVideoMaxPixels;
+  for (const Status& read :
+       {read_optional(model, "generation_config.json", parse_generation_config, files.generation),
+        read_optional(model, "preprocessor_config.json", parse_image_processor,
+                      files.image_processor),
+        read_optional(model, "video_preprocessor_config.json", parse_video_processor,
+                      files.video_processor),
+        check_patches(files.image_processor, files.config.vision,
+                      model + "/preprocessor_config.json"),
+        check_patches(files.video_processor, files.config.vision,
+                      model + "/video_preprocessor_config.json")}) {
+    if (!read) return read.error();
+  }
+  Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(model);
+  if (!weights) return in_file(weights.error(), model);
+  files.weights = std::move(*weights);
+  return files;
+}
+
+}  // namespace qvl

@@ -1,0 +1,34 @@
+#pragma once
+
+/// A model by the name a user gives it: a checkpoint folder, or a preset with random weights.
+
+#include <memory>
+#include <string>
+
+#include "io/model_config.h"
+#include "io/processor_config.h"
+#include "io/tensor_source.h"
+#include "qvl/engine.h"
+
+namespace qvl {
+
+struct ModelFiles {
+  std::string name;
+  std::string
+      text_folder;  ///< where tokenizer.json, the chat template and the processor configs are
+  ModelConfig config;
+  GenerationConfig generation;
+  ProcessorConfig image_processor;
+  ProcessorConfig video_processor;
+  std::unique_ptr<TensorSource> weights;
+};
+
+/// Reads configs and tensor headers; no weight data.
+Result<ModelFiles> open_model(const std::string& model, LoadFormat format);
+
+/// The folder of data that ships with the program (tokenizer, demo model): $QVL_DATA_DIR, or found
+/// from the program's own path in a source tree (<root>/models) or an installation
+/// (<prefix>/share/qvl).
+Result<std::string> data_folder();
+
+}  // namespace qvl

@@ -1,0 +1,164 @@
+#include "runtime/memory.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <sstream>
+
+namespace qvl {
+namespace {
+
+constexpr int64_t kShortestContext = 256;
+/// Thread stacks, allocator slack, the lists of a step: what the process adds after the plan is
+/// made.
+constexpr int64_t kRuntimeBytes = 8LL << 20;
+
+int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t patches) {
+  const TextConfig& t = m.text;
+  const VisionConfig& v = m.vision;
+  const int64_t merged = v.merge_unit() * v.hidden_size;
+  return {
+      .max_rows = std::max(step_rows, patches),
+      .max_in = std::max({t.hidden_size, t.q_size(), t.intermediate_size, v.patch_dim(),
+                          v.hidden_size, v.intermediate_size}),
+      .max_out = std::max({t.vocab_size, 2 * t.intermediate_size, merged}),
+      .max_attention_len = patches,
+      .max_heads = std::max(t.num_attention_heads, v.num_heads),
+      .max_head_dim = std::max(t.head_dim, v.head_dim()),
+  };
+}
+
+}  // namespace
+
+std::string format_bytes(int64_t bytes) {
+  const auto b = static_cast<double>(bytes);
+  if (bytes >= 10'000'000) return fmt::format("{:.2f} GB", b / 1e9);
+  return fmt::format("{:.2f} MB", b / 1e6);
+}
+
+std::string MemoryPlan::text() const {
+  std::string out;
+  for (const Line& line : lines) {
+    out += fmt::format("  {:<18}{:>10}  {}\n", line.what, format_bytes(line.bytes), line.detail);
+  }
+  out += fmt::format("  {:<18}{:>10}  of {} allowed\n", "total", format_bytes(total_bytes()),
+                     format_bytes(limit_bytes));
+  for (const std::string& note : notes) out += fmt::format("  note: {}\n", note);
+  return out;
+}
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0;
+  int64_t resident = 0;
+  file >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+int64_t available_memory_bytes() {
+  int64_t available = std::numeric_limits<int64_t>::max();
+  std::ifstream meminfo("/proc/meminfo");
+  std::string line;
+  while (std::getline(meminfo, line)) {
+    std::istringstream words(line);
+    std::string name;
+    int64_t kib = 0;
+    words >> name >> kib;
+    if (name == "MemAvailable:") available = kib * 1024;
+  }
+  std::ifstream max_file("/sys/fs/cgroup/memory.max");
+  std::ifstream current_file("/sys/fs/cgroup/memory.current");
+  int64_t max = 0;
+  int64_t current = 0;
+  if (max_file >> max && current_file >> current) available = std::min(available, max - current);
+  return available;
+}
+
+template <class Backend>
+Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& model,
+                                  const WeightPlan& weights, ActFormat activation,
+                                  const EngineConfig& config, int64_t process_bytes) {
+  const TextConfig& t = model.text;
+  const DType act = act_dtype(activation);
+  const int64_t patches = config.max_patches;
+  const int64_t feature_cols =
+      model.vision.out_hidden_size *
+      static_cast<int64_t>(1 + model.vision.deepstack_visual_indexes.size());
+  PlannedMemory out;
+  ArenaSizes& sizes = out.sizes;
+  sizes.weights = weights.bytes;
+  sizes.feature_rows = patches / model.vision.merge_unit();
+  sizes.features = FeaturePool::bytes(act, sizes.feature_rows, feature_cols);
+  sizes.vision = VisionWorkspace::bytes(model.vision, activation, patches);
+  sizes.activations =
+      TextWorkspace::bytes(t, activation, config.max_step_tokens, logits_rows(config));
+  sizes.scratch = scratch_bytes(backend, operator_shapes(model, config.max_step_tokens, patches));
+  sizes.kv_page_bytes = kv_page_bytes(backend, kv_shape(t, activation));
+
+  MemoryPlan& plan = out.plan;
+  const int64_t limit = config.memory_bytes > 0 ? config.memory_bytes
+                                                : process_bytes + available_memory_bytes() / 10 * 9;
+  const int64_t fixed = process_bytes + kRuntimeBytes + sizes.weights + sizes.features +
+                        sizes.vision + sizes.activations + sizes.scratch;
+  const int64_t page = sizes.kv_page_bytes * t.num_hidden_layers;
+  const int64_t room = std::max<int64_t>(0, limit - fixed) / page;
+
+  int64_t length = config.max_model_len > 0 ? config.max_model_len : t.max_position_embeddings;
+  if (length > t.max_position_embeddings) {
+    plan.notes.push_back(
+        fmt::format("context shortened from {} to {} tokens: the model's own limit", length,
+                    t.max_position_embeddings));
+    length = t.max_position_embeddings;
+  }
+  if (pages_for(length) > room) {
+    const int64_t fits = room * kPageTokens;
+    if (fits < std::min(length, kShortestContext)) {
+      return Error{
+          ErrorCode::does_not_fit,
+          fmt::format("{} needed before the first token of context, {} allowed",
+                      format_bytes(fixed + page * pages_for(std::min(length, kShortestContext))),
+                      format_bytes(limit)),
+          ""};
+    }
+    plan.notes.push_back(fmt::format("context shortened from {} to {} tokens to fit {}", length,
+                                     fits, format_bytes(limit)));
+    length = fits;
+  }
+  const int64_t wanted = pages_for(length) * config.max_num_seqs;
+  plan.kv_pages = std::min(wanted, room);
+  if (plan.kv_pages < wanted) {
+    plan.notes.push_back(fmt::format("cache holds {} tokens, not {} sequences of {}",
+                                     plan.kv_pages * kPageTokens, config.max_num_seqs, length));
+  }
+  sizes.kv = KvPool::bytes(t.num_hidden_layers, plan.kv_pages, sizes.kv_page_bytes);
+
+  plan.limit_bytes = limit;
+  plan.max_model_len = length;
+  plan.lines = {
+      {"weights", sizes.weights, ""},
+      {"KV cache", sizes.kv,
+       fmt::format("{} pages of {} tokens, {} bytes per token", plan.kv_pages, kPageTokens,
+                   page / kPageTokens)},
+      {"vision workspace", sizes.vision, fmt::format("pictures of up to {} patches", patches)},
+      {"vision features", sizes.features,
+       fmt::format("{} rows of {}", sizes.feature_rows, feature_cols)},
+      {"activations", sizes.activations,
+       fmt::format("{} rows per step, {} rows of logits", config.max_step_tokens,
+                   logits_rows(config))},
+      {"operator scratch", sizes.scratch, ""},
+      {"process", process_bytes + kRuntimeBytes, "program, tokenizer, decoded media, stacks"},
+  };
+  return out;
+}
+
+template Result<PlannedMemory> plan_memory(const Ref&, const ModelConfig&, const WeightPlan&,
+                                           ActFormat, const EngineConfig&, int64_t);
+template Result<PlannedMemory> plan_memory(const Cpu&, const ModelConfig&, const WeightPlan&,
+                                           ActFormat, const EngineConfig&, int64_t);
+
+}  // namespace qvl

@@ -1,0 +1,53 @@
+#pragma once
+
+/// The memory plan: every arena's size, worked out before the first is made.
+
+#include "core/arena.h"
+#include "model/text.h"
+#include "model/vision.h"
+#include "qvl/engine.h"
+#include "runtime/feature_pool.h"
+
+namespace qvl {
+
+/// Sizes that follow from a plan; what the runner allocates.
+struct ArenaSizes {
+  int64_t weights = 0;
+  int64_t kv = 0;
+  int64_t vision = 0;
+  int64_t features = 0;
+  int64_t activations = 0;
+  int64_t scratch = 0;
+  int64_t feature_rows = 0;
+  int64_t kv_page_bytes = 0;
+};
+
+struct PlannedMemory {
+  MemoryPlan plan;
+  ArenaSizes sizes;
+};
+
+/// `process_bytes` is what the process holds already: program, tokenizer, decoded pictures. If the
+/// cache for max_num_seqs sequences of max_model_len does not fit, first the number of whole
+/// sequences it holds shrinks, then the context. Error does_not_fit if less than 256 tokens would
+/// remain.
+template <class Backend>
+Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& model,
+                                  const WeightPlan& weights, ActFormat activation,
+                                  const EngineConfig& config, int64_t process_bytes);
+
+/// Rows of logits that a step has room for.
+inline int64_t logits_rows(const EngineConfig& config) {
+  return config.max_logits_rows > 0 ? config.max_logits_rows : config.max_num_seqs;
+}
+
+/// Physical memory that this process may still take: the smaller of the machine's and its control
+/// group's.
+int64_t available_memory_bytes();
+/// Memory of this process that is resident now.
+int64_t resident_bytes();
+
+/// "1.23 GB", decimal units.
+std::string format_bytes(int64_t bytes);
+
+}  // namespace qvl

@@ -1,0 +1,243 @@
+#include "runtime/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/clock.h"
+#include "model/mrope.h"
+
+namespace qvl {
+namespace {
+
+ActFormat resolve_activation(ActivationType wanted, const TensorSource& weights) {
+  if (wanted == ActivationType::float32) return ActFormat::f32;
+  if (wanted == ActivationType::bfloat16) return ActFormat::bf16;
+  const TensorInfo* embedding = weights.find("model.language_model.embed_tokens.weight");
+  return embedding != nullptr && embedding->dtype == DType::bf16 ? ActFormat::bf16 : ActFormat::f32;
+}
+
+PixelNorm pixel_norm(const ProcessorConfig& processor) {
+  PixelNorm norm;
+  for (size_t c = 0; c < 3; ++c) {
+    norm.scale[c] = processor.rescale_factor / processor.image_std[c];
+    norm.shift[c] = -processor.image_mean[c] / processor.image_std[c];
+  }
+  return norm;
+}
+
+/// A backend with what it borrows.
+struct CpuOwner {
+  std::unique_ptr<Threads> threads;
+  std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
+  Cpu backend;
+
+  std::string describe() const {
+    return fmt::format("cpu {}, {} threads", isa_name(backend.isa), threads->count());
+  }
+};
+
+struct RefOwner {
+  std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
+  Ref backend;
+
+  std::string describe() const { return "ref"; }
+};
+
+template <class Owner>
+class ModelRunner final : public Runner {
+ public:
+  explicit ModelRunner(Owner owner) : owner_(std::move(owner)) {}
+
+  Status load(const ModelFiles& model, const EngineConfig& config) {
+    const Stopwatch clock;
+    config_ = model.config;
+    max_patches_ = config.max_patches;
+    activation_ = resolve_activation(config.dtype, *model.weights);
+    Result<WeightPlan> weight_plan =
+        plan_weights(owner_.backend, config_, *model.weights, activation_);
+    if (!weight_plan) return weight_plan.error();
+    Result<PlannedMemory> planned =
+        plan_memory(owner_.backend, config_, *weight_plan, activation_, config, resident_bytes());
+    if (!planned) return planned.error();
+    plan_ = planned->plan;
+    const ArenaSizes& sizes = planned->sizes;
+
+    Status reserved;
+    const auto reserve = [&](Arena& arena, const char* name, int64_t bytes) {
+      if (!reserved) return;
+      Result<Arena> made = Arena::create(name, bytes);
+      if (made) {
+        arena = std::move(*made);
+      } else {
+        reserved = made.error();
+      }
+    };
+    reserve(weights_memory_, "weights", sizes.weights);
+    reserve(kv_memory_, "KV cache", sizes.kv);
+    reserve(vision_memory_, "vision workspace", sizes.vision);
+    reserve(feature_memory_, "vision features", sizes.features);
+    reserve(activation_memory_, "activations", sizes.activations);
+    reserve(*owner_.scratch, "operator scratch", sizes.scratch);
+    if (!reserved) return reserved;
+
+    int64_t source_bytes = 0;
+    for (const TensorInfo* t : model.weights->tensors())
+      source_bytes += t->elements() * dtype_bytes(t->dtype);
+    const auto progress = [&](int64_t done) {
+      if (config.load_progress) {
+        config.load_progress(static_cast<double>(done) / static_cast<double>(source_bytes));
+      }
+    };
+    Result<ModelWeights> weights =
+        load_weights(owner_.backend, config_, *model.weights, activation_, weights_memory_,
+                     LoadProgress(progress));
+    if (!weights) return weights.error();
+
+    text_ = TextModel(config_, weights->text);
+    vision_ = VisionModel(config_, weights->vision, pixel_norm(model.image_processor));
+    kv_ = KvPool(kv_shape(config_.text, activation_), config_.text.num_hidden_layers,
+                 plan_.kv_pages, sizes.kv_page_bytes, kv_memory_);
+    workspace_ = TextWorkspace(config_.text, activation_, config.max_step_tokens,
+                               config.max_num_seqs, activation_memory_);
+    vision_workspace_ = VisionWorkspace(config_.vision, activation_, max_patches_, vision_memory_);
+    features_ = FeaturePool(act_dtype(activation_), sizes.feature_rows, vision_.feature_cols(),
+                            feature_memory_);
+    reserve_step(config.max_step_tokens);
+    stats_ = {clock.ms(), sizes.weights, weight_plan->unused,
+              fmt::format("{}, {}", owner_.describe(),
+                          activation_ == ActFormat::bf16 ? "bfloat16" : "float32")};
+    return {};
+  }
+
+  void step(std::span<const SequenceChunk> chunks, LayerObserver* observer) override {
+    tokens_.clear();
+    sequences_.clear();
+    feature_rows_.clear();
+    RowRoles roles;
+    for (const SequenceChunk& chunk : chunks) {
+      require(chunk.role == Role::generated || roles.generated == 0, "prompt chunks come first");
+      add_chunk(chunk);
+      (chunk.role == Role::prompt ? roles.prompt : roles.generated) += chunk.rows;
+    }
+    const int64_t rows = roles.rows();
+    require(rows <= workspace_.x.rows, "step exceeds its workspace");
+    const Mat<int32_t> positions = make_mat(positions_.data(), 3, rows);
+    int64_t row = 0;
+    for (const SequenceChunk& chunk : chunks) {
+      mrope_positions(chunk.sequence->spans, chunk.sequence->computed,
+                      positions.slice_cols(row, chunk.rows));
+      row += chunk.rows;
+    }
+    text_.forward(owner_.backend,
+                  {.tokens = {tokens_.data(), rows},
+                   .positions = positions,
+                   .roles = roles,
+                   .sequences = sequences_,
+                   .features = feature_rows_},
+                  kv_, workspace_, observer);
+  }
+
+  Mat<const float> logits(RowRoles roles, Vec<const int32_t> rows) override {
+    return text_.logits(owner_.backend, roles, rows, workspace_);
+  }
+
+  std::optional<ActMat> take_features(const Grid& grid) override {
+    return features_.take(grid.patches() / config_.vision.merge_unit());
+  }
+  void give_back_features(const ActMat& features) override { features_.give_back(features); }
+
+  VisionPass begin_vision(std::span<const VisionItem> items) override {
+    return vision_.begin(owner_.backend, items, vision_workspace_);
+  }
+  bool advance_vision(VisionPass& pass, int64_t layers) override {
+    return vision_.advance(owner_.backend, pass, layers, vision_workspace_);
+  }
+  Mat<const float> vision_hidden() const override { return vision_workspace_.x; }
+
+ private:
+  /// Lists of a step keep their capacity, so that a step allocates nothing.
+  void reserve_step(int64_t rows) {
+    const auto n = static_cast<size_t>(rows);
+    tokens_.reserve(n);
+    positions_.resize(3 * n);
+    sequences_.reserve(n);
+    feature_rows_.reserve(n);
+  }
+
+  void add_chunk(const SequenceChunk& chunk) {
+    const Sequence& s = *chunk.sequence;
+    const auto first_row = static_cast<int64_t>(tokens_.size());
+    const int64_t begin = s.computed;
+    const int64_t end = begin + chunk.rows;
+    tokens_.insert(tokens_.end(), s.tokens.begin() + begin, s.tokens.begin() + end);
+    sequences_.push_back({first_row, chunk.rows, begin, chunk.role, s.block_table.data()});
+    for (const EmbedSpan& span : s.spans) {
+      const int64_t from = std::max(begin, span.first_token);
+      const int64_t to = std::min(end, span.end());
+      if (from >= to) continue;
+      const std::optional<ActMat>& features = s.features[static_cast<size_t>(span.media)];
+      require(features.has_value(), "features of a picture are missing in its prefill");
+      feature_rows_.push_back(
+          {first_row + from - begin,
+           features->slice_rows(span.feature_row + from - span.first_token, to - from)});
+    }
+  }
+
+  Owner owner_;
+  ActFormat activation_ = ActFormat::f32;
+  Arena weights_memory_;
+  Arena kv_memory_;
+  Arena vision_memory_;
+  Arena feature_memory_;
+  Arena activation_memory_;
+  TextModel text_;
+  VisionModel vision_;
+  KvPool kv_;
+  TextWorkspace workspace_;
+  VisionWorkspace vision_workspace_;
+  FeaturePool features_;
+
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<SequenceRows> sequences_;
+  std::vector<FeatureRows> feature_rows_;
+};
+
+template <class Owner>
+Result<std::unique_ptr<Runner>> load_runner(Owner owner, const ModelFiles& model,
+                                            const EngineConfig& config) {
+  auto runner = std::make_unique<ModelRunner<Owner>>(std::move(owner));
+  const Status loaded = runner->load(model, config);
+  if (!loaded) return loaded.error();
+  return std::unique_ptr<Runner>(std::move(runner));
+}
+
+Result<Isa> choose_isa(IsaChoice choice) {
+  Result<Isa> best = detect_isa();
+  if (!best || choice == IsaChoice::best) return best;
+  const Isa wanted = choice == IsaChoice::avx2     ? Isa::avx2
+                     : choice == IsaChoice::avx512 ? Isa::avx512
+                                                   : Isa::avx512_bf16;
+  if (wanted > *best) {
+    return Error{ErrorCode::bad_flag,
+                 fmt::format("this processor has {} at most, {} was asked for", isa_name(*best),
+                             isa_name(wanted)),
+                 "--isa"};
+  }
+  return wanted;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Runner>> make_runner(const ModelFiles& model, const EngineConfig& config) {
+  if (config.backend == BackendKind::ref) return load_runner(RefOwner{}, model, config);
+  const Result<Isa> isa = choose_isa(config.isa);
+  if (!isa) return isa.error();
+  CpuOwner owner;
+  owner.threads = std::make_unique<Threads>(config.threads);
+  owner.backend = make_cpu(*owner.threads, *owner.scratch, *isa);
+  return load_runner(std::move(owner), model, config);
+}
+
+}  // namespace qvl

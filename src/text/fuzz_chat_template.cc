@@ -1,0 +1,31 @@
+#include <cstdint>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "text/chat_template.h"
+#include "text/unicode.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view source(reinterpret_cast<const char*>(data), size);
+  const qvl::TemplateLimits limits{.max_steps = 100'000, .max_output_bytes = 1 << 20};
+  const auto parsed = qvl::ChatTemplate::parse(source, limits);
+  if (!parsed) {
+    if (parsed.error().message().empty()) std::abort();
+    return 0;
+  }
+  const nlohmann::ordered_json context = {
+      {"messages",
+       {{{"role", "user"}, {"content", {{{"type", "image"}}, {{"type", "text"}, {"text", "é <"}}}}},
+        {{"role", "assistant"}, {"content", "x"}, {"n", 1.5}, {"b", true}, {"none", nullptr}}}},
+      {"s", "a b,c"},
+      {"n", 7}};
+  const auto pieces = parsed->render(context);
+  if (!pieces) return 0;
+  for (size_t i = 0; i < pieces->size(); ++i) {
+    const qvl::TextPiece& piece = (*pieces)[i];
+    if (piece.text.empty() || !qvl::is_valid_utf8(piece.text)) std::abort();
+    if (i > 0 && piece.origin == (*pieces)[i - 1].origin) std::abort();
+  }
+  return 0;
+}
