@@ -119,8 +119,9 @@ int64_t meet_run(const Problem& p, const Item& item, int64_t run, const float* q
         .valid = position + first / p.group + 1 - b * kBlockKeys,
         .rows_per_key = p.group,
     };
-    meet_block(*p.cpu.kernels, p.shape, p.block(*item.sequence, b, item.kv_head), queries, scores,
-               state.from_row(first));
+    const std::byte* block = p.block(*item.sequence, b, item.kv_head);
+    const std::byte* next = p.block(*item.sequence, std::min(b + 1, last_block), item.kv_head);
+    meet_block(*p.cpu.kernels, p.shape, block, next, queries, scores, state.from_row(first));
   }
   return first_of_run;
 }
@@ -221,7 +222,7 @@ void count_items(std::span<const SequenceRows> sequences, int64_t item_tokens, i
 int64_t query_rows(int64_t group) { return std::max(kQueryRows, group); }
 
 /// Fewer items than this leave threads idle at the end.
-int64_t enough_items(const Cpu& cpu) { return 4 * cpu.threads->count(); }
+int64_t enough_items(const Cpu& cpu) { return int64_t{4} * cpu.threads->count(); }
 
 }  // namespace
 

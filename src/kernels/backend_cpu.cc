@@ -1,3 +1,5 @@
+#include <cpuid.h>
+
 #include <algorithm>
 
 #include "kernels/backend.h"
@@ -7,6 +9,25 @@
 
 namespace qvl {
 namespace {
+
+/// Features that not every compiler has a name for.
+struct CpuidBits {
+  bool f16c = false;
+  bool avx512_bf16 = false;
+};
+
+CpuidBits read_cpuid() {
+  CpuidBits out;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0) out.f16c = (ecx & bit_F16C) != 0;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0) {
+    out.avx512_bf16 = (eax & (1U << 5)) != 0;
+  }
+  return out;
+}
 
 const CpuKernels& kernels_of(Isa isa) {
   switch (isa) {
@@ -35,8 +56,9 @@ std::string_view isa_name(Isa isa) {
 }
 
 Result<Isa> detect_isa() {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("f16c")) {
+  // The builtin also asks whether the system saves the wide registers.
+  const CpuidBits bits = read_cpuid();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !bits.f16c) {
     return Error{ErrorCode::unsupported_cpu,
                  "this processor lacks AVX2, FMA or F16C, which every x86-64 processor since 2015 "
                  "has; expected all three",
@@ -46,7 +68,7 @@ Result<Isa> detect_isa() {
       !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
     return Isa::avx2;
   }
-  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512;
+  return bits.avx512_bf16 ? Isa::avx512_bf16 : Isa::avx512;
 }
 
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa) {

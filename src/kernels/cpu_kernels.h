@@ -16,7 +16,7 @@ constexpr int64_t kPanelCols = 16;
 constexpr int64_t kGroupPanels = 4;
 constexpr int64_t kGroupCols = kGroupPanels * kPanelCols;
 
-/// Elements of a panel. bf16 lies in pairs: [in/2][16][2], f32 and f16 as [in][16].
+/// Rows of a panel: 16 columns of one k, or of a pair of k, [16][2], for bf16.
 enum class PanelFormat : uint8_t { f32, f16, bf16 };
 
 /// Elements of the left operand's rows. bf16_pairs is what the hardware's bf16 dot product takes;
@@ -33,6 +33,7 @@ struct GemmJob {
   RowFormat a_format = RowFormat::f32;
   PanelFormat b_format = PanelFormat::f32;
   const std::byte* b = nullptr;
+  int64_t b_row_bytes = 0;  ///< from one k, or pair of k, to the next
   int64_t panel_bytes = 0;  ///< from one panel to the next
   int64_t rows = 0;
   int64_t panels = 0;
@@ -40,6 +41,7 @@ struct GemmJob {
   float* c = nullptr;  ///< [rows, panels·16]
   int64_t c_stride = 0;
   bool accumulate = false;
+  int64_t prefetch = 0;  ///< distance in bytes from what is read of b to what will be read later
 };
 
 enum class Finish : uint8_t { store, add, gelu_tanh, gelu_erf, silu_mul };

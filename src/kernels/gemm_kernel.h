@@ -20,11 +20,13 @@ struct GemmKernel {
     const void* a;
     int64_t a_stride;
     const std::byte* b;
+    int64_t b_row_bytes;
     int64_t panel_bytes;
     int64_t k;
     float* c;
     int64_t c_stride;
     bool accumulate;
+    int64_t prefetch;
   };
 
   template <int kRows, int kVectors>
@@ -44,26 +46,34 @@ struct GemmKernel {
     }
   }
 
-  /// Where vector v of the tile's columns begins, in bytes of a panel row of `row_bytes`.
-  template <int kVectors>
-  static const std::byte* column(const Tile& t, int v, int64_t row_bytes) {
-    return t.b + (v / kPanelVectors) * t.panel_bytes +
-           (v % kPanelVectors) * (row_bytes / kPanelVectors);
+  /// Vector v of the columns of one row of B, `p` at the row's first panel.
+  template <int kElementBytes>
+  static const std::byte* column(const Tile& t, const std::byte* p, int v) {
+    return p + (v / kPanelVectors) * t.panel_bytes +
+           (v % kPanelVectors) * Simd::kLanes * kElementBytes;
+  }
+
+  /// The same, and what is read later is asked for now: with several rows the processor does not
+  /// look far enough ahead by itself.
+  template <int kElementBytes>
+  static const std::byte* next_column(const Tile& t, const std::byte* p, int v) {
+    const std::byte* at = column<kElementBytes>(t, p, v);
+    Simd::prefetch(at + t.prefetch);
+    return at;
   }
 
   template <PanelFormat kFormat, int kRows, int kVectors>
   static void sum_single(const Tile& t, Sums<kRows, kVectors>& sums) {
-    constexpr int64_t kRowBytes = kPanelCols * (kFormat == PanelFormat::f32 ? 4 : 2);
     const auto* a = static_cast<const float*>(t.a);
-    for (int64_t k = 0; k < t.k; ++k) {
+    const std::byte* p = t.b;
+    for (int64_t k = 0; k < t.k; ++k, p += t.b_row_bytes) {
       Floats b[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        const std::byte* p = column<kVectors>(t, v, kRowBytes) + k * kRowBytes;
         if constexpr (kFormat == PanelFormat::f32) {
-          b[v] = Simd::load(reinterpret_cast<const float*>(p));
+          b[v] = Simd::load(reinterpret_cast<const float*>(next_column<4>(t, p, v)));
         } else {
-          b[v] = Simd::load_f16(reinterpret_cast<const uint16_t*>(p));
+          b[v] = Simd::load_f16(reinterpret_cast<const uint16_t*>(next_column<2>(t, p, v)));
         }
       }
       step(sums, a + k, t.a_stride, b);
@@ -73,19 +83,19 @@ struct GemmKernel {
   /// float32 rows, bf16 pairs widened exactly.
   template <int kRows, int kVectors>
   static void sum_widened_pairs(const Tile& t, Sums<kRows, kVectors>& sums) {
-    constexpr int64_t kRowBytes = kPanelCols * 4;
     const auto* a = static_cast<const float*>(t.a);
-    for (int64_t k = 0; k < t.k; k += 2) {
+    const std::byte* p = t.b;
+    for (int64_t k = 0; k < t.k; k += 2, p += t.b_row_bytes) {
       Floats b[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        b[v] = Simd::even(Simd::load_pairs(column<kVectors>(t, v, kRowBytes) + k / 2 * kRowBytes));
+        b[v] = Simd::even(Simd::load_pairs(next_column<4>(t, p, v)));
       }
       step(sums, a + k, t.a_stride, b);
       if (k + 1 == t.k) break;
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        b[v] = Simd::odd(Simd::load_pairs(column<kVectors>(t, v, kRowBytes) + k / 2 * kRowBytes));
+        b[v] = Simd::odd(Simd::load_pairs(column<4>(t, p, v)));
       }
       step(sums, a + k + 1, t.a_stride, b);
     }
@@ -93,14 +103,12 @@ struct GemmKernel {
 
   template <int kRows, int kVectors>
   static void sum_dot_pairs(const Tile& t, Sums<kRows, kVectors>& sums) {
-    constexpr int64_t kRowBytes = kPanelCols * 4;
     const auto* a = static_cast<const uint16_t*>(t.a);
-    for (int64_t k = 0; k < t.k; k += 2) {
+    const std::byte* p = t.b;
+    for (int64_t k = 0; k < t.k; k += 2, p += t.b_row_bytes) {
       typename Simd::Pairs b[kVectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        b[v] = Simd::load_pairs(column<kVectors>(t, v, kRowBytes) + k / 2 * kRowBytes);
-      }
+      for (int v = 0; v < kVectors; ++v) b[v] = Simd::load_pairs(next_column<4>(t, p, v));
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         const auto value = Simd::broadcast_pair(a + r * t.a_stride + k);
@@ -138,68 +146,50 @@ struct GemmKernel {
     }
   }
 
-  /// All panels of up to kTileRows rows, in register tiles as wide as fit.
-  template <PanelFormat kFormat, bool kDot, int kRows>
+  /// `panels` panels of kRows rows, in register tiles of kPanels and, for the rest, half as many.
+  template <PanelFormat kFormat, bool kDot, int kRows, int kPanels>
   static void row_tile(Tile t, int64_t panels) {
-    constexpr int kWide = Simd::tile_panels(kRows);
-    const auto advance = [&](int64_t count) {
-      t.b += count * t.panel_bytes;
-      t.c += count * kPanelCols;
-      panels -= count;
-    };
-    while (panels >= kWide) {
-      tile<kFormat, kDot, kRows, kWide>(t);
-      advance(kWide);
+    for (; panels >= kPanels; panels -= kPanels) {
+      tile<kFormat, kDot, kRows, kPanels>(t);
+      t.b += kPanels * t.panel_bytes;
+      t.c += kPanels * kPanelCols;
     }
-    if constexpr (kWide > 2) {
-      if (panels >= 2) {
-        tile<kFormat, kDot, kRows, 2>(t);
-        advance(2);
-      }
-    }
-    if constexpr (kWide > 1) {
-      if (panels >= 1) tile<kFormat, kDot, kRows, 1>(t);
+    if constexpr (kPanels > 1) {
+      if (panels > 0) row_tile<kFormat, kDot, kRows, kPanels / 2>(t, panels);
     }
   }
 
-  template <PanelFormat kFormat, bool kDot>
+  template <PanelFormat kFormat, bool kDot, int kRows = 1>
   static void rows_tile(const Tile& t, int64_t rows, int64_t panels) {
-    static_assert(Simd::kTileRows == 6);
-    switch (rows) {
-      case 1:
-        return row_tile<kFormat, kDot, 1>(t, panels);
-      case 2:
-        return row_tile<kFormat, kDot, 2>(t, panels);
-      case 3:
-        return row_tile<kFormat, kDot, 3>(t, panels);
-      case 4:
-        return row_tile<kFormat, kDot, 4>(t, panels);
-      case 5:
-        return row_tile<kFormat, kDot, 5>(t, panels);
-      default:
-        return row_tile<kFormat, kDot, 6>(t, panels);
+    if constexpr (kRows < Simd::kMostTileRows) {
+      if (rows > kRows) return rows_tile<kFormat, kDot, kRows + 1>(t, rows, panels);
     }
+    row_tile<kFormat, kDot, kRows, Simd::tile_panels(kRows)>(t, panels);
   }
 
   template <PanelFormat kFormat, bool kDot>
   static void run(const GemmJob& job) {
-    constexpr int64_t kElementBytes = kFormat == PanelFormat::f32 ? 4 : 2;
-    constexpr int64_t kRowBytes = kDot ? 2 : 4;
-    // Rows are shared out evenly: 7 rows are 4 + 3, not 6 + 1.
-    const int64_t tiles = (job.rows + Simd::kTileRows - 1) / Simd::kTileRows;
+    constexpr int64_t kElementBytes = kDot ? 2 : 4;                         // of A
+    constexpr int64_t kRowElements = kFormat == PanelFormat::bf16 ? 2 : 1;  // k in a row of B
+    // Rows are shared out evenly: 13 rows are 5 + 4 + 4, not 6 + 6 + 1. Few rows make one tile,
+    // which reads B once.
+    const int64_t tiles =
+        job.rows <= Simd::kMostTileRows ? 1 : (job.rows + Simd::kTileRows - 1) / Simd::kTileRows;
     for (int64_t k = 0; k < job.k; k += kChunk) {
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t first = job.rows * i / tiles;
         const int64_t last = job.rows * (i + 1) / tiles;
         const Tile t{
-            .a = static_cast<const std::byte*>(job.a) + (first * job.a_stride + k) * kRowBytes,
+            .a = static_cast<const std::byte*>(job.a) + (first * job.a_stride + k) * kElementBytes,
             .a_stride = job.a_stride,
-            .b = job.b + k * kPanelCols * kElementBytes,
+            .b = job.b + k / kRowElements * job.b_row_bytes,
+            .b_row_bytes = job.b_row_bytes,
             .panel_bytes = job.panel_bytes,
             .k = job.k - k < kChunk ? job.k - k : kChunk,
             .c = job.c + first * job.c_stride,
             .c_stride = job.c_stride,
             .accumulate = job.accumulate || k > 0,
+            .prefetch = job.prefetch,
         };
         rows_tile<kFormat, kDot>(t, last - first, job.panels);
       }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -154,7 +155,7 @@ inline testing::AssertionResult same_bits(const TestMat& found, int64_t r, const
   for (int64_t c = 0; c < expected.cols(); ++c) {
     const float a = found.at(r, c);
     const float b = expected.at(s, c);
-    if (std::memcmp(&a, &b, sizeof(a)) != 0) {
+    if (std::bit_cast<uint32_t>(a) != std::bit_cast<uint32_t>(b)) {
       return testing::AssertionFailure() << "row " << s << ", column " << c << ": found " << a
                                          << ", expected " << b << " to the bit";
     }
@@ -212,6 +213,9 @@ TestLinear pack(Backend& backend, const LinearDesc& desc, const TestWeight& weig
                 const float* bias = nullptr) {
   TestLinear out;
   out.arena = std::move(*Arena::create("weights", packed_bytes(backend, desc)));
+  const int64_t bytes = out.arena.capacity();
+  std::memset(out.arena.take_bytes(bytes), 0xff, static_cast<size_t>(bytes));  // NaN if it is used
+  out.arena.rewind(0);
   const auto read = [&](int64_t first, int64_t) { return weight.rows(first); };
   out.linear = pack_linear(backend, desc, read, bias, out.arena);
   EXPECT_EQ(out.arena.used(), out.arena.capacity());

@@ -13,6 +13,11 @@ constexpr int64_t kPreparedRows = 960;
 /// Rows of one thread's sums at a time; with 64 columns they stay in the second-level cache.
 constexpr int64_t kBlockRows = 192;
 
+/// With this many rows at most, reading the weights is what takes the time. They are asked for some
+/// KiB ahead, a time that covers the latency of memory.
+constexpr int64_t kStreamedRows = 32;
+constexpr int64_t kStreamAhead = 3072;
+
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 /// One cache line beyond a whole number of them: rows of 4096 bytes would share their cache sets.
@@ -25,18 +30,21 @@ void multiply_block(const Cpu& cpu, const OperandRows& a, const Linear& w,
                     const PanelLayout& layout, const Product& product, int64_t group, int64_t first,
                     int64_t last, float* sums) {
   const int64_t panel = group * kGroupPanels;
+  const int64_t count = last - first;
   const GemmJob gemm{
       .a = static_cast<const std::byte*>(a.data) + first * a.stride * element_bytes(a.format),
       .a_stride = a.stride,
       .a_format = a.format,
       .b_format = layout.format,
       .b = static_cast<const std::byte*>(w.data) + panel * layout.panel_bytes,
+      .b_row_bytes = layout.row_bytes(),
       .panel_bytes = layout.panel_bytes,
-      .rows = last - first,
+      .rows = count,
       .panels = std::min(kGroupPanels, layout.panels - panel),
       .k = w.desc.in,
       .c = sums,
       .c_stride = kGroupCols,
+      .prefetch = count <= kStreamedRows ? kStreamAhead : 0,
   };
   cpu.kernels->gemm(gemm);
   const int64_t group_cols = kGroupCols / (product.finish == Finish::silu_mul ? 2 : 1);
@@ -46,7 +54,7 @@ void multiply_block(const Cpu& cpu, const OperandRows& a, const Linear& w,
       .finish = product.finish,
       .c = sums,
       .c_stride = kGroupCols,
-      .rows = last - first,
+      .rows = count,
       .cols = std::min(group_cols, y.cols - column),
       .y = static_cast<std::byte*>(y.data) + (first * y.stride + column) * dtype_bytes(y.dtype),
       .y_type = value_type(y.dtype),

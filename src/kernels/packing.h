@@ -28,6 +28,7 @@ struct PanelLayout {
     return format == PanelFormat::bf16 ? (k / 2 * kPanelCols * 2 + k % 2) * 2
                                        : k * kPanelCols * element_bytes;
   }
+  int64_t row_bytes() const { return kPanelCols * column_bytes(); }
   int64_t column_bytes() const { return format == PanelFormat::bf16 ? 4 : element_bytes; }
 };
 

@@ -40,7 +40,7 @@ TEST(PatchEmbed, RowsHaveTheSameBitsInAnyCompany) {
   for (const Isa isa : supported_isas()) {
     const LinearDesc desc{.out = 35, .in = 96};
     const TestWeight w(desc, 3);
-    const std::vector<uint8_t> bytes = bytes_of(33 * 96);
+    const std::vector<uint8_t> bytes = bytes_of(3168);
     TestCpu cpu(isa, 2, {.max_rows = 33, .max_in = 96, .max_out = 35});
     const TestLinear packed = pack(*cpu, desc, w);
     TestMat all(DType::f32, 33, 35);

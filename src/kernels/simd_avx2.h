@@ -16,6 +16,7 @@ struct Avx2 {
   static constexpr int kLanes = 8;
   static constexpr bool kDotPairs = false;
   static constexpr int kTileRows = 6;
+  static constexpr int kMostTileRows = 6;
   /// Panels of a register tile of this many rows: 8 to 12 sums of 16 registers.
   static constexpr int tile_panels(int rows) {
     if (rows == 1) return 4;
@@ -27,6 +28,9 @@ struct Avx2 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
   }
 
+  static void prefetch(const std::byte* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
   static Floats zero() { return _mm256_setzero_ps(); }
   static Floats set1(float v) { return _mm256_set1_ps(v); }
   static Floats load(const float* p) { return _mm256_loadu_ps(p); }

@@ -17,11 +17,20 @@ struct Avx512 {
   static constexpr int kLanes = 16;
   static constexpr bool kDotPairs = kBf16;
   static constexpr int kTileRows = 6;
-  /// Panels of a register tile of this many rows: 24 sums, 4 columns, 1 broadcast of 32 registers.
-  static constexpr int tile_panels(int) { return 4; }
+  static constexpr int kMostTileRows = 8;
+  /// Panels of a register tile of this many rows: up to 24 sums, 8 columns, 1 broadcast of 32
+  /// registers.
+  static constexpr int tile_panels(int rows) {
+    if (rows <= 2) return 8;
+    return rows <= 6 ? 4 : 2;
+  }
 
   static __mmask16 first(int64_t n) { return static_cast<__mmask16>((1U << n) - 1U); }
 
+  /// A hint; p may lie anywhere.
+  static void prefetch(const std::byte* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
   static Floats zero() { return _mm512_setzero_ps(); }
   static Floats set1(float v) { return _mm512_set1_ps(v); }
   static Floats load(const float* p) { return _mm512_loadu_ps(p); }

@@ -5,42 +5,36 @@
 
 namespace qvl {
 void KeyValueBlock::put_key(std::byte* block, int64_t t, const float* key) const {
-  std::byte* panel = block + t / kPanelCols * key_panel_bytes();
-  const int64_t column = t % kPanelCols;
   if (dtype == DType::f32) {
-    auto* p = reinterpret_cast<float*>(panel) + column;
-    for (int64_t i = 0; i < head_dim; ++i) p[i * kPanelCols] = key[i];
+    auto* p = reinterpret_cast<float*>(block) + t;
+    for (int64_t i = 0; i < head_dim; ++i) p[i * kBlockKeys] = key[i];
     return;
   }
-  auto* p = reinterpret_cast<bf16*>(panel) + column * 2;
+  auto* p = reinterpret_cast<bf16*>(block) + 2 * t;
   for (int64_t i = 0; i < head_dim; i += 2) {
-    p[i * kPanelCols] = bf16(key[i]);
-    p[i * kPanelCols + 1] = bf16(key[i + 1]);
+    p[i * kBlockKeys] = bf16(key[i]);
+    p[i * kBlockKeys + 1] = bf16(key[i + 1]);
   }
 }
 
 void KeyValueBlock::put_value(std::byte* block, int64_t t, const float* value) const {
-  std::byte* values = block + key_bytes();
-  for (int64_t first = 0; first < head_dim; first += kPanelCols) {
-    std::byte* panel = values + first / kPanelCols * value_panel_bytes();
-    const int64_t count = std::min(kPanelCols, head_dim - first);
-    if (dtype == DType::f32) {
-      std::copy_n(value + first, count, reinterpret_cast<float*>(panel) + t * kPanelCols);
-    } else {
-      auto* p = reinterpret_cast<bf16*>(panel) + t / 2 * 2 * kPanelCols + t % 2;
-      for (int64_t i = 0; i < count; ++i) p[2 * i] = bf16(value[first + i]);
-    }
+  std::byte* row = block + key_bytes() + t / row_elements() * value_row_bytes();
+  if (dtype == DType::f32) {
+    std::copy_n(value, head_dim, reinterpret_cast<float*>(row));
+    return;
   }
+  auto* p = reinterpret_cast<bf16*>(row) + t % 2;
+  for (int64_t i = 0; i < head_dim; ++i) p[2 * i] = bf16(value[i]);
 }
 
 int64_t SoftmaxState::bytes(int64_t capacity, int64_t head_dim) {
-  const int64_t stride = KeyValueBlock{head_dim}.value_panels() * kPanelCols;
+  const int64_t stride = KeyValueBlock{head_dim}.value_cols();
   return Arena::padded(capacity * 4) + Arena::padded(capacity * 16 * 4) +
          Arena::padded(capacity * stride * 4);
 }
 
 SoftmaxState SoftmaxState::take(Arena& arena, int64_t capacity, int64_t head_dim) {
-  const int64_t stride = KeyValueBlock{head_dim}.value_panels() * kPanelCols;
+  const int64_t stride = KeyValueBlock{head_dim}.value_cols();
   SoftmaxState state;
   state.max = arena.take<float>(capacity);
   state.sums = arena.take<float>(capacity * 16);
@@ -81,19 +75,22 @@ float query_scale(int64_t head_dim) {
 }
 
 void meet_block(const CpuKernels& kernels, const KeyValueBlock& shape, const std::byte* block,
-                const QueryRows& queries, float* scores, const SoftmaxState& state) {
+                const std::byte* next, const QueryRows& queries, float* scores,
+                const SoftmaxState& state) {
   const PanelFormat format = shape.dtype == DType::bf16 ? PanelFormat::bf16 : PanelFormat::f32;
   kernels.gemm({
       .a = queries.q,
       .a_stride = shape.head_dim,
       .b_format = format,
       .b = block,
-      .panel_bytes = shape.key_panel_bytes(),
+      .b_row_bytes = shape.key_row_bytes(),
+      .panel_bytes = shape.panel_bytes(),
       .rows = queries.rows,
       .panels = kBlockKeys / kPanelCols,
       .k = shape.head_dim,
       .c = scores,
       .c_stride = kBlockKeys,
+      .prefetch = next - block,
   });
   kernels.softmax({
       .scores = scores,
@@ -111,13 +108,15 @@ void meet_block(const CpuKernels& kernels, const KeyValueBlock& shape, const std
       .a_stride = kBlockKeys,
       .b_format = format,
       .b = block + shape.key_bytes(),
-      .panel_bytes = shape.value_panel_bytes(),
+      .b_row_bytes = shape.value_row_bytes(),
+      .panel_bytes = shape.panel_bytes(),
       .rows = queries.rows,
-      .panels = shape.value_panels(),
+      .panels = shape.value_cols() / kPanelCols,
       .k = kBlockKeys,
       .c = state.values,
       .c_stride = state.values_stride,
       .accumulate = true,
+      .prefetch = next - block,
   });
 }
 

@@ -14,19 +14,22 @@ constexpr int64_t kBlockKeys = 64;
 /// Query rows that meet a block together: enough to use its bytes well, few enough to stay in L1.
 constexpr int64_t kQueryRows = 48;
 
-/// Keys, then values of one head: both are right-hand operands of a product, so keys lie as panels
-/// of 16 keys over head_dim and values as panels of 16 of head_dim over the keys; see packing.h.
+/// Keys, then values of one head, as right-hand operands of a product: keys [head_dim][64], values
+/// [64][head_dim], bf16 in pairs of rows; see packing.h. The panels of a row lie side by side, so
+/// that a block is read from front to end: blocks are too short for one stream per panel.
 struct KeyValueBlock {
   int64_t head_dim = 0;
   DType dtype = DType::f32;  ///< f32 or bf16
 
-  int64_t value_panels() const { return (head_dim + kPanelCols - 1) / kPanelCols; }
-  int64_t key_panel_bytes() const { return head_dim * kPanelCols * dtype_bytes(dtype); }
-  int64_t value_panel_bytes() const { return kBlockKeys * kPanelCols * dtype_bytes(dtype); }
-  int64_t key_bytes() const { return kBlockKeys / kPanelCols * key_panel_bytes(); }
-  int64_t bytes() const { return key_bytes() + value_panels() * value_panel_bytes(); }
+  int64_t row_elements() const { return dtype == DType::bf16 ? 2 : 1; }
+  int64_t value_cols() const { return (head_dim + kPanelCols - 1) / kPanelCols * kPanelCols; }
+  int64_t key_row_bytes() const { return kBlockKeys * row_elements() * dtype_bytes(dtype); }
+  int64_t value_row_bytes() const { return value_cols() * row_elements() * dtype_bytes(dtype); }
+  int64_t panel_bytes() const { return kPanelCols * row_elements() * dtype_bytes(dtype); }
+  int64_t key_bytes() const { return head_dim / row_elements() * key_row_bytes(); }
+  int64_t bytes() const { return key_bytes() + kBlockKeys / row_elements() * value_row_bytes(); }
 
-  /// Stores the key or the value of token t of the block, rounded to dtype.
+  /// Stores the key or the value of token t of the block, rounded to dtype. head_dim is even.
   void put_key(std::byte* block, int64_t t, const float* key) const;
   void put_value(std::byte* block, int64_t t, const float* value) const;
 };
@@ -57,8 +60,11 @@ struct QueryRows {
 /// Factor that turns scores into powers of two.
 float query_scale(int64_t head_dim);
 
+/// The rows meet one block; `next` is the block that follows, or this one again. Hidden keys and
+/// values weigh zero, but they must be finite.
 void meet_block(const CpuKernels& kernels, const KeyValueBlock& shape, const std::byte* block,
-                const QueryRows& queries, float* scores, const SoftmaxState& state);
+                const std::byte* next, const QueryRows& queries, float* scores,
+                const SoftmaxState& state);
 
 /// What one thread needs to attend `rows` query rows.
 struct AttentionScratch {

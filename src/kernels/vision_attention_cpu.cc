@@ -72,8 +72,8 @@ void attend_rows(const Problem& p, const Unit& unit, int64_t first, int64_t rows
         .valid = std::min(kBlockKeys, unit.rows - b * kBlockKeys),
         .rows_per_key = rows,
     };
-    meet_block(*p.cpu.kernels, p.shape, blocks + b * p.shape.bytes(), queries, mine.scores,
-               mine.run);
+    const std::byte* block = blocks + b * p.shape.bytes();
+    meet_block(*p.cpu.kernels, p.shape, block, block, queries, mine.scores, mine.run);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const ActMat to = p.out.slice_rows(unit.first_row + first + r, 1).slice_cols(unit.head * d, d);

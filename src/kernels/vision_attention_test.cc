@@ -51,7 +51,7 @@ TEST(VisionAttention, AgreesWithTheReference) {
 TEST(VisionAttention, ManyKeysAgreeWithTheReference) {
   const int64_t rows = 989;
   const std::vector<int64_t> segments = {0, rows};
-  TestMat qkv = TestMat::normal(DType::f32, rows, 3 * 16, 2);
+  TestMat qkv = TestMat::normal(DType::f32, rows, 48, 2);
   Angles angles(rows, 8);
   TestMat expected(DType::f32, rows, 16);
   Ref ref;
@@ -95,10 +95,25 @@ TEST(VisionAttention, ASegmentHasTheSameBitsAloneAndAmongOthersOnAnyNumberOfThre
   }
 }
 
+TEST(VisionAttention, NotANumberInAQueryReachesItsRowAndNoOther) {
+  const std::vector<int64_t> segments = {0, 70};
+  for (const Isa isa : supported_isas()) {
+    TestMat qkv = TestMat::normal(DType::f32, 70, 24, 4);
+    qkv.set(66, 3, std::numeric_limits<float>::quiet_NaN());
+    Angles angles(70, 4);
+    TestMat out(DType::f32, 70, 8);
+    TestCpu cpu(isa, 2, shapes_of(70, 70, 1, 8));
+    vision_attention(*cpu, qkv.act(), 1, angles.table(), segments, out.act());
+    for (int64_t r = 0; r < 70; ++r) {
+      for (int64_t c = 0; c < 8; ++c) ASSERT_EQ(std::isnan(out.at(r, c)), r == 66);
+    }
+  }
+}
+
 TEST(VisionAttention, EqualKeysGiveTheMeanOfTheValues) {
   const std::vector<int64_t> segments = {0, 4};
   for (const Isa isa : supported_isas()) {
-    TestMat qkv(DType::f32, 4, 3 * 8);
+    TestMat qkv(DType::f32, 4, 24);
     TestMat one(DType::f32, 4, 4);
     TestMat zero(DType::f32, 4, 4);
     for (int64_t r = 0; r < 4; ++r) {
