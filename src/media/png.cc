@@ -11,10 +11,6 @@
 namespace qvl {
 namespace {
 
-/// A chunk that we use is at most as long as a palette. This bounds the ones that are skipped,
-/// which can be large: some programs put thumbnails or signed histories there.
-constexpr png_alloc_size_t kMaxChunkBytes = 64 << 20;
-
 /// All that libpng sees of us: plain data, so that a jump out of it leaves nothing to destroy.
 struct Source {
   const uint8_t* bytes;
@@ -68,8 +64,8 @@ bool read_header(png_structp png, png_infop info, Header* header) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   // We check the size ourselves, to tell a large picture from a damaged one.
   png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-  png_set_chunk_malloc_max(png, kMaxChunkBytes);
-  // Nothing but the header, palette, transparency and pixels is even parsed.
+  // Nothing but the header, palette, transparency and pixels is even parsed: other chunks can be
+  // large, and inflate to more. libpng's own bounds on chunks stay as they are.
   png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(png, info);
   png_get_IHDR(png, info, &header->width, &header->height, &header->bit_depth, &header->color_type,

@@ -48,7 +48,10 @@ Result<Size> scale_into(double height, double width, int64_t frames, int64_t pad
     out_height = ceil_to(height * grow, factor);
     out_width = ceil_to(width * grow, factor);
   }
-  const double out_area = count * out_height * out_width;
+  // The reference rounds the number of frames to whole slices in one place and not in the other, so
+  // an odd number may exceed the budget by what that adds.
+  const double out_area =
+      static_cast<double>(std::min(frames, padded_frames)) * out_height * out_width;
   if (!(out_area > 0) || out_area > max_pixels) {
     return impossible(given, fmt::format("which do not scale to multiples of {} within {} to {} "
                                          "pixels",

@@ -18,7 +18,8 @@ struct PixelBudget {
 Result<Size> smart_resize(Size size, const PixelBudget& budget);
 
 /// Source: smart_resize, transformers video_processing_qwen3_vl.py (frames is the number of sampled
-/// frames, at least 2).
+/// frames, at least 2). As there, an odd number of frames may exceed max_pixels: by half for 5
+/// frames, less for more.
 Result<Size> smart_resize_video(int frames, Size size, int temporal_patch_size,
                                 const PixelBudget& budget);
 

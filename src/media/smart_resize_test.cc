@@ -95,6 +95,12 @@ TEST(SmartResizeVideo, TheBudgetCountsAllFrames) {
   EXPECT_EQ(video_size(5, 360, 640), (Size{352, 640}));
 }
 
+TEST(SmartResizeVideo, AnOddFrameCountMayExceedTheBudgetAsInTheReference) {
+  EXPECT_EQ(video_size(15, 1855, 1985), (Size{1248, 1312}));  // 16 frames of it are too many
+  EXPECT_EQ(video_size(5, 2400, 2560), (Size{2400, 2560}));   // 4 of it fit, as 5 / 2 rounds to 2
+  EXPECT_EQ(video_size(768, 6400, 32), std::nullopt);         // no whole block is small enough
+}
+
 TEST(SmartResizeVideo, FramesBelowOneBlockGrowFirst) {
   EXPECT_EQ(video_size(4, 16, 64), (Size{32, 128}));
 }
