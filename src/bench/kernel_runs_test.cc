@@ -104,8 +104,8 @@ TEST(RandomData, IsTheSameForAnyNumberOfThreads) {
 
 TEST(RandomData, IsNeverZeroAndWithinItsAmplitude) {
   Threads threads(1);
-  std::vector<bf16> values(100'000);
-  fill_random(threads, DType::bf16, values.data(), 100'000, 0.5F, 1);
+  std::vector<bf16> values(1'000'000);
+  fill_random(threads, DType::bf16, values.data(), 1'000'000, 0.5F, 1);
   double sum = 0;
   for (const bf16 v : values) {
     const auto x = static_cast<float>(v);
@@ -113,7 +113,7 @@ TEST(RandomData, IsNeverZeroAndWithinItsAmplitude) {
     ASSERT_LE(std::abs(x), 0.5F);
     sum += x;
   }
-  EXPECT_NEAR(sum / 100'000, 0.0, 0.005);
+  EXPECT_NEAR(sum / 1'000'000, 0.0, 0.005);
 }
 
 }  // namespace

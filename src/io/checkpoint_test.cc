@@ -261,6 +261,7 @@ TEST(CanonicalTensorName, OtherSpellingsBecomeThePublishedName) {
        "model.visual.deepstack_merger_list.2.linear_fc1.weight");
   same("visual.blocks.5.attn.qkv_proj.bias", "model.visual.blocks.5.attn.qkv.bias");
   same("base_model.model.model.visual.pos_embed.weight", "model.visual.pos_embed.weight");
+  same("base_model.model.thinker.lm_head.weight", "lm_head.weight");
   same("_orig_mod.model.layers.0.mlp._orig_mod.up_proj.weight",
        "model.language_model.layers.0.mlp.up_proj.weight");
 }

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr size_t kMaxTextBytes = size_t{64} << 20;
-constexpr int64_t kChunkBytes = int64_t{8} << 20;
+constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
 struct TextFile {
   std::string name;

@@ -1,5 +1,6 @@
 #include "io/json.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace qvl {
@@ -38,7 +39,7 @@ TEST(ParseJson, RefusesANameThatAppearsTwice) {
 TEST(ParseJson, BoundsTheDepth) {
   const std::string deepest = std::string(64, '[') + std::string(64, ']');
   EXPECT_EQ(problem(deepest), "none");
-  EXPECT_EQ(problem("[" + deepest + "]"), "found values nested deeper than 64 levels");
+  EXPECT_EQ(problem(fmt::format("[{}]", deepest)), "found values nested deeper than 64 levels");
   EXPECT_EQ(problem(std::string(1'000'000, '[')), "found values nested deeper than 64 levels");
 }
 
@@ -51,9 +52,9 @@ TEST(ParseJson, BoundsTheNumberOfValuesAndBytes) {
 
 TEST(InQuotes, CutsLongTextBetweenCharacters) {
   EXPECT_EQ(in_quotes("abc"), "\"abc\"");
-  EXPECT_EQ(in_quotes(std::string(60, 'x')), "\"" + std::string(60, 'x') + "\"");
-  EXPECT_EQ(in_quotes(std::string(61, 'x')), "\"" + std::string(60, 'x') + "…\"");
-  EXPECT_EQ(in_quotes(std::string(59, 'x') + "éé"), "\"" + std::string(59, 'x') + "…\"");
+  EXPECT_EQ(in_quotes(std::string(60, 'x')), fmt::format("\"{}\"", std::string(60, 'x')));
+  EXPECT_EQ(in_quotes(std::string(61, 'x')), fmt::format("\"{}…\"", std::string(60, 'x')));
+  EXPECT_EQ(in_quotes(std::string(59, 'x') + "éé"), fmt::format("\"{}…\"", std::string(59, 'x')));
 }
 
 class JsonReaderTest : public testing::Test {
@@ -108,6 +109,8 @@ TEST_F(JsonReaderTest, SaysWhatItFoundAndWhatItExpected) {
   EXPECT_EQ(integer(R"({"i": 18446744073709551615})"),
             "i: found 18446744073709551615, expected a whole number from 1 to 9");
 
+  read(R"({"i": 18446744073709551615})").integer("i", {-1, 9});
+  EXPECT_EQ(error(), "i: found 18446744073709551615, expected a whole number from -1 to 9");
   read(R"({"n": 4})").number("n", {0, 3.5});
   EXPECT_EQ(error(), "n: found 4, expected a number from 0 to 3.5");
   read(R"({"b": 1})").boolean("b", true);

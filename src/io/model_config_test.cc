@@ -194,12 +194,17 @@ TEST(ModelConfig, OtherModelsAreUnsupported) {
   EXPECT_EQ(unsupported(with("/text_config/num_experts", 128)),
             "text_config.num_experts: found 128, expected a dense model");
   EXPECT_EQ(problem(with("/text_config/num_experts", 0)), "none");
+  EXPECT_EQ(unsupported(with("/text_config/num_local_experts", 8)),
+            "text_config.num_local_experts: found 8, expected a dense model");
   EXPECT_EQ(unsupported(with("/quantization_config", {{"quant_method", "awq"}})),
             "quantization_config.quant_method: found \"awq\", expected weights that are not "
             "quantised");
   EXPECT_EQ(unsupported(with("/text_config/quantization_config", {{"quant_method", "fp8"}})),
             "text_config.quantization_config.quant_method: found \"fp8\", expected weights that "
             "are not quantised");
+  EXPECT_EQ(unsupported(with("/compression_config", {{"format", "pack-quantized"}})),
+            "compression_config.quant_method: found nothing, expected weights that are not "
+            "quantised");
   EXPECT_EQ(problem(with("/quantization_config", nullptr)), "none");
   EXPECT_EQ(unsupported(with("/text_config/attention_bias", true)),
             "text_config.attention_bias: found true, expected false");

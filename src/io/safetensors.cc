@@ -1,7 +1,6 @@
 #include "io/safetensors.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -139,11 +138,12 @@ Result<SafetensorsEntry> parse_entry(const std::string& name, const json& value,
   if (begin > end) {
     return bad(fmt::format("data_offsets: found the beginning {} after the end {}", begin, end));
   }
+  const std::string shape_text = fmt::format("[{}]", fmt::join(*shape, ", "));
   const std::optional<uint64_t> bytes = checked_bytes(*shape, *dtype);
-  if (!bytes) return bad(fmt::format("the shape {} is too large to be real", *shape));
+  if (!bytes) return bad(fmt::format("the shape {} is too large to be real", shape_text));
   if (*bytes != end - begin) {
     return bad(fmt::format("found {} bytes of data, expected {} for shape {} of {}", end - begin,
-                           *bytes, *shape, *type_name));
+                           *bytes, shape_text, *type_name));
   }
   return SafetensorsEntry{{name, *dtype, {shape->begin(), shape->end()}}, begin, end};
 }

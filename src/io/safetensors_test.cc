@@ -175,16 +175,24 @@ TEST(SafetensorsHeader, BytesMustBeShapeTimesType) {
 }
 
 TEST(SafetensorsHeader, ProductsOfDimensionsCannotOverflow) {
-  // 2^32 · 2^32 is 0 in 64 bits, and 2^62 · 4 is 0 with or without the dimension that is really 0.
-  EXPECT_EQ(tensor_problem(
-                R"({"dtype": "U8", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]})"),
-            "tensor \"w\": the shape [4294967296, 4294967296] is too large to be real");
-  EXPECT_EQ(tensor_problem(
-                R"({"dtype": "U8", "shape": [4611686018427387904, 4, 0], "data_offsets": [0, 0]})"),
-            "tensor \"w\": the shape [4611686018427387904, 4, 0] is too large to be real");
-  EXPECT_EQ(
-      tensor_problem(R"({"dtype": "F32", "shape": [4611686018427387904], "data_offsets": [0, 0]})"),
-      "tensor \"w\": the shape [4611686018427387904] is too large to be real");
+  const auto shape_problem = [](const std::string& type, const std::string& shape) {
+    return tensor_problem(R"({"dtype": ")" + type + R"(", "shape": )" + shape +
+                          R"(, "data_offsets": [0, 0]})");
+  };
+  const auto too_large = [](const std::string& shape) {
+    return "tensor \"w\": the shape " + shape + " is too large to be real";
+  };
+  // 2^32 · 2^32 is 0 in 64 bits, 2^62 · 2 bytes no longer fit 63.
+  const std::string square = "[4294967296, 4294967296]";
+  EXPECT_EQ(shape_problem("U8", square), too_large(square));
+  const std::string wide = "[4611686018427387904]";
+  EXPECT_EQ(shape_problem("BF16", wide), too_large(wide));
+  EXPECT_EQ(shape_problem("F32", wide), too_large(wide));
+  // A dimension of zero does not excuse the others.
+  const std::string zero_last = "[4611686018427387904, 4, 0]";
+  EXPECT_EQ(shape_problem("U8", zero_last), too_large(zero_last));
+  const std::string zero_first = "[0, 4611686018427387904, 4]";
+  EXPECT_EQ(shape_problem("U8", zero_first), too_large(zero_first));
 }
 
 TEST(SafetensorsHeader, ATruncatedFileSaysHowMuchIsMissing) {
