@@ -70,8 +70,9 @@ namespace {{
 
 // clang-format off
 constexpr UnicodeRange kRanges[] = {{""")
-    for first, last, names in ranges:
-        print(f"    {{0x{first:x}, 0x{last:x}, {' | '.join(names)}}},")
+    rows = [f"{{0x{first:x}, 0x{last:x}, {' | '.join(names)}}}" for first, last, names in ranges]
+    for i in range(0, len(rows), 3):
+        print("    " + ", ".join(rows[i:i + 3]) + ",")
     print("""};
 // clang-format on
 

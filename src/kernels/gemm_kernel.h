@@ -1,8 +1,8 @@
 #pragma once
 
 /// The matrix product of all operators, written once over the lanes of an instruction set (`Simd`).
-/// A register tile holds up to 6 rows × 4 panels of sums; an element's sum has the same order in
-/// every tile shape, so tiles may be chosen by what is fastest.
+/// A register tile holds the sums of a few rows and panels, 6 × 4 at its best; an element's sum has
+/// the same order in every tile shape, so tiles may be chosen by what is fastest.
 
 #include "kernels/cpu_kernels.h"
 
@@ -12,8 +12,9 @@ template <class Simd>
 struct GemmKernel {
   using Floats = typename Simd::Floats;
 
-  static constexpr int64_t kChunk =
-      512;  ///< k between two sums in memory: half of L1 for B, and accuracy
+  /// Sums go to memory after this many k, and the next ones start at zero: 4 panels of B so stay in
+  /// the second-level cache while the rows pass by, and long sums lose less to rounding.
+  static constexpr int64_t kChunk = 512;
   static constexpr int kPanelVectors = kPanelCols / Simd::kLanes;
 
   struct Tile {
@@ -171,7 +172,7 @@ struct GemmKernel {
   static void run(const GemmJob& job) {
     constexpr int64_t kElementBytes = kDot ? 2 : 4;                         // of A
     constexpr int64_t kRowElements = kFormat == PanelFormat::bf16 ? 2 : 1;  // k in a row of B
-    // Rows are shared out evenly: 13 rows are 5 + 4 + 4, not 6 + 6 + 1. Few rows make one tile,
+    // Rows are shared out evenly: 13 rows are 4 + 4 + 5, not 6 + 6 + 1. Few rows make one tile,
     // which reads B once.
     const int64_t tiles =
         job.rows <= Simd::kMostTileRows ? 1 : (job.rows + Simd::kTileRows - 1) / Simd::kTileRows;

@@ -36,7 +36,7 @@ void multiply(Cpu& cpu, PrepareRows prepare, const Linear& w, const Product& pro
 /// The same, from rows that are a left operand already.
 void multiply(Cpu& cpu, const OperandRows& rows, const Linear& w, const Product& product);
 
-/// Scratch bytes of a product.
+/// Scratch bytes of a product: the prepared rows, at most 960 of them, and each thread's sums.
 int64_t multiply_scratch_bytes(const Cpu& cpu, int64_t rows, int64_t in);
 
 }  // namespace qvl

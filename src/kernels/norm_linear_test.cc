@@ -177,35 +177,37 @@ TEST(LayerNormLinearGelu, AgreesWithTheReferenceMergedOrNot) {
 }
 
 TEST(NormLinear, RowsHaveTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
-  for_all_formats([](Isa isa, WeightFormat weight, ActFormat act) {
-    const int64_t in = 99;
-    const LinearDesc desc{.out = 86, .in = in, .weight = weight, .activation = act};
-    LinearDesc gated = desc;
-    gated.kind = LinearKind::gate_up;
-    const OperatorShapes shapes{.max_rows = 33, .max_in = in, .max_out = desc.out};
-    const TestWeight w(desc, 18);
-    const std::vector<float> scale = vector_of(in, 1.0F, 19);
-    const std::vector<float> shift = vector_of(in, 0.0F, 20);
-    const RmsNorm rms{view(scale), 1e-6F};
-    const LayerNorm layer{view(scale), view(shift), 1e-6F};
-    TestCpu packer(isa, 1, shapes);
-    const TestLinear packed = pack(*packer, desc, w, w.bias.data());
-    const TestLinear gate_up = pack(*packer, gated, w);
-    TestMat x = stream(33, in, 21);
-    expect_rows_independent(
-        isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
-          rms_norm_linear(cpu, {.prompt = some.rows()}, some.f32(), rms, packed.linear, y.act());
-        });
-    expect_rows_independent(isa, shapes, x, DType::f32, desc.out / 2,
-                            [&](Cpu& cpu, TestMat& some, TestMat& y) {
-                              rms_norm_gate_up_silu(cpu, {.generated = some.rows()}, some.f32(),
-                                                    rms, gate_up.linear, y.act());
-                            });
-    expect_rows_independent(
-        isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
-          layer_norm_linear_gelu(cpu, some.f32(), layer, packed.linear, Gelu::erf, y.act());
-        });
-  });
+  for (const Isa isa : supported_isas()) {
+    for (const ActFormat act : kActFormats) {
+      const int64_t in = 99;
+      const LinearDesc desc{.out = 86, .in = in, .activation = act};
+      LinearDesc gated = desc;
+      gated.kind = LinearKind::gate_up;
+      const OperatorShapes shapes{.max_rows = 33, .max_in = in, .max_out = desc.out};
+      const TestWeight w(desc, 18);
+      const std::vector<float> scale = vector_of(in, 1.0F, 19);
+      const std::vector<float> shift = vector_of(in, 0.0F, 20);
+      const RmsNorm rms{view(scale), 1e-6F};
+      const LayerNorm layer{view(scale), view(shift), 1e-6F};
+      TestCpu packer(isa, 1, shapes);
+      const TestLinear packed = pack(*packer, desc, w, w.bias.data());
+      const TestLinear gate_up = pack(*packer, gated, w);
+      TestMat x = stream(33, in, 21);
+      expect_rows_independent(
+          isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
+            rms_norm_linear(cpu, {.prompt = some.rows()}, some.f32(), rms, packed.linear, y.act());
+          });
+      expect_rows_independent(isa, shapes, x, DType::f32, desc.out / 2,
+                              [&](Cpu& cpu, TestMat& some, TestMat& y) {
+                                rms_norm_gate_up_silu(cpu, {.generated = some.rows()}, some.f32(),
+                                                      rms, gate_up.linear, y.act());
+                              });
+      expect_rows_independent(
+          isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
+            layer_norm_linear_gelu(cpu, some.f32(), layer, packed.linear, Gelu::erf, y.act());
+          });
+    }
+  }
 }
 
 TEST(NormLinear, NotANumberReachesAllOfItsRowAndNoOther) {

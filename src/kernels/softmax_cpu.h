@@ -78,7 +78,9 @@ struct AttentionScratch {
   static std::span<const AttentionScratch> take(const Cpu& cpu, int64_t rows, int64_t head_dim);
 };
 
-/// Scratch bytes of the two attention operators.
+/// Scratch bytes of the two attention operators. Text: a query state per thread, sums over at most
+/// `rows` sequences, and the states of runs that wait. Vision: a query state per thread, and the
+/// packed keys and values of one head of the longest segment per thread.
 int64_t attention_scratch_bytes(const Cpu& cpu, int64_t rows, int64_t heads, int64_t head_dim);
 int64_t vision_attention_scratch_bytes(const Cpu& cpu, int64_t heads, int64_t head_dim,
                                        int64_t longest);

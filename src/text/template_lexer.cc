@@ -68,7 +68,7 @@ class Lexer {
     size_t after = open + 1;
     const char sign = after < source_.size() ? source_[after] : '\0';
     if (sign == '-' || sign == '+') ++after;
-    push_text(open - 1, sign, /*is_print=*/kind == '{');
+    push_text(open - 1, sign, kind == '{' ? Tag::print : Tag::block);
     advance_to(after);
     if (kind == '#') {
       comment();
@@ -83,13 +83,15 @@ class Lexer {
     }
   }
 
+  enum class Tag { print, block };
+
   /// Text from here to a tag at `end`, less the white space that the tag takes away.
-  void push_text(size_t end, char sign, bool is_print) {
+  void push_text(size_t end, char sign, Tag tag) {
     size_t stop = end;
     const std::string_view text = source_.substr(at_, end - at_);
     if (sign == '-') {
       stop = at_ + stripped(text, Sides::right, std::nullopt).second;
-    } else if (sign != '+' && !is_print) {
+    } else if (sign != '+' && tag == Tag::block) {
       const size_t newline = text.rfind('\n');
       const size_t line_start = newline == std::string_view::npos ? 0 : newline + 1;
       const bool starts_line = line_start > 0 || at_ == 0 || source_[at_ - 1] == '\n';
@@ -144,7 +146,7 @@ class Lexer {
       const size_t after = raw_body("endraw");
       at_ = start;
       if (after == 0) continue;
-      push_text(open, sign, /*is_print=*/false);
+      push_text(open, sign, Tag::block);
       advance_to(after);
       skip_after_block(raw_sign_);
       return;
