@@ -34,7 +34,7 @@ struct Cpu {
   static constexpr std::string_view kName = "cpu";
 
   Threads* threads = nullptr;
-  Arena* scratch = nullptr;  ///< operators rewind it; cpu_scratch_bytes() says how large it must be
+  Arena* scratch = nullptr;  ///< operators rewind it; scratch_bytes() says how large it must be
   Isa isa = Isa::avx2;
   const CpuKernels* kernels = nullptr;
 };
