@@ -100,8 +100,7 @@ void Threads::parallel_for(int64_t items, Body body) {
   while (pool_->running.load(std::memory_order_acquire) != 0) __builtin_ia32_pause();
 }
 
-void Threads::parallel_dynamic(int64_t items, int64_t grain,
-                               Body body) {
+void Threads::parallel_dynamic(int64_t items, int64_t grain, Body body) {
   require(grain > 0, "grain of a parallel loop");
   if (items <= 0) return;
   if (count_ == 1 || items <= grain) {
