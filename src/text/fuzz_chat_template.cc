@@ -6,6 +6,7 @@
 #include "text/chat_template.h"
 #include "text/unicode.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer asks for this name.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view source(reinterpret_cast<const char*>(data), size);
   const qvl::TemplateLimits limits{.max_steps = 100'000, .max_output_bytes = 1 << 20};

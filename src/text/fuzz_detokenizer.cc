@@ -6,6 +6,7 @@
 #include "text/detokenizer.h"
 #include "text/unicode.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer asks for this name.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const qvl::Result<qvl::Tokenizer> tokenizer =
       qvl::Tokenizer::load(QVL_SOURCE_DIR "/models/qwen3-vl-tokenizer/tokenizer.json");

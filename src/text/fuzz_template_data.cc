@@ -20,6 +20,7 @@ qvl::ChatTemplate load(const char* path) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer asks for this name.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const qvl::ChatTemplate instruct =
       load(QVL_SOURCE_DIR "/models/qwen3-vl-tokenizer/chat_template.jinja");

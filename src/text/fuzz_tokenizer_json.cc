@@ -4,6 +4,7 @@
 
 #include "text/tokenizer.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer asks for this name.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const qvl::Result<qvl::Tokenizer> tokenizer = qvl::Tokenizer::parse(input);
