@@ -167,6 +167,9 @@ def reference_tensors(model, tensors, raw, new_tokens):
 @torch.no_grad()
 def main():
     args = arguments()
+    # float32 must mean float32: the patch embedding is a convolution, and cuDNN's default for those is TF32.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     args.out.mkdir(parents=True, exist_ok=True)
     link_checkpoint(args.checkpoint, args.out)
     images, frames = copy_media(args)
@@ -174,7 +177,6 @@ def main():
     config._attn_implementation = "eager"
     model = AutoModelForImageTextToText.from_pretrained(args.checkpoint, config=config, dtype=torch.float32)
     model = model.to(args.device).eval()
-    torch.backends.cuda.matmul.allow_tf32 = False
     processor = AutoProcessor.from_pretrained(args.checkpoint)
     template = args.checkpoint / "chat_template.jinja"
     if template.exists():

@@ -28,8 +28,9 @@ struct KernelFlags {
 };
 
 Result<Isa> choose_isa(const std::string& name) {
-  Result<Isa> best = detect_isa();
-  if (!best || name == "auto") return best;
+  if (name == "auto") return preferred_isa();
+  const Result<Isa> best = detect_isa();
+  if (!best) return best;
   for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
     if (isa_name(isa) != name) continue;
     if (isa <= *best) return isa;

@@ -71,6 +71,12 @@ Result<Isa> detect_isa() {
   return bits.avx512_bf16 ? Isa::avx512_bf16 : Isa::avx512;
 }
 
+Result<Isa> preferred_isa() {
+  const Result<Isa> best = detect_isa();
+  if (best && *best == Isa::avx512_bf16 && __builtin_cpu_is("intel")) return Isa::avx512;
+  return best;
+}
+
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa) {
   return {&threads, &scratch, isa, &kernels_of(isa)};
 }
