@@ -30,7 +30,7 @@ struct KernelFlags {
 Result<Isa> choose_isa(const std::string& name) {
   if (name == "auto") return preferred_isa();
   const Result<Isa> best = detect_isa();
-  if (!best) return best;
+  if (!best) return best.error();
   for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
     if (isa_name(isa) != name) continue;
     if (isa <= *best) return isa;

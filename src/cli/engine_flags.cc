@@ -24,6 +24,7 @@ Result<T> choose(const std::string& text, const std::map<std::string, T>& choice
   const auto it = choices.find(text);
   if (it != choices.end()) return it->second;
   std::vector<std::string> names;
+  names.reserve(choices.size());
   for (const auto& [name, value] : choices) names.push_back(name);
   return Error{ErrorCode::bad_flag,
                fmt::format("found '{}', expected one of {}", text, fmt::join(names, ", ")), flag};
@@ -66,12 +67,12 @@ Result<int64_t> parse_size(const std::string& text, const std::string& flag) {
   std::string unit = text.substr(digits);
   std::transform(unit.begin(), unit.end(), unit.begin(),
                  [](unsigned char c) { return std::tolower(c); });
-  static const std::map<std::string, double> kUnits = {
+  const std::map<std::string, double> units = {
       {"", 1},     {"k", 1024}, {"m", 1048576}, {"g", 1073741824}, {"kb", 1e3},
       {"mb", 1e6}, {"gb", 1e9}, {"kib", 1024},  {"mib", 1048576},  {"gib", 1073741824},
   };
-  const auto it = kUnits.find(unit);
-  if (digits == 0 || it == kUnits.end() || !(value > 0) || value * it->second > 9e15) {
+  const auto it = units.find(unit);
+  if (digits == 0 || it == units.end() || !(value > 0) || value * it->second > 9e15) {
     return Error{ErrorCode::bad_flag,
                  fmt::format("found '{}', expected a size such as 4096, 32k or 12GiB", text), flag};
   }

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <exception>
 
 #include "cli/commands.h"
 
@@ -18,7 +19,9 @@ int fail(const Error& error) {
 
 }  // namespace qvl
 
-int main(int argc, char** argv) {
+namespace {
+
+int run_program(int argc, char** argv) {
   using namespace qvl;
   std::signal(SIGPIPE, SIG_DFL);  // `qvl run … | head` ends quietly
   CLI::App app{"qvl runs the Qwen3-VL vision-language models from their Hugging Face checkpoints."};
@@ -37,4 +40,15 @@ int main(int argc, char** argv) {
     return fail({ErrorCode::bad_flag, e.what(), ""});
   }
   return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
+  } catch (const std::exception& e) {  // out of memory, for instance
+    std::fprintf(stderr, "qvl: %s\n", e.what());
+    return qvl::kFailure;
+  }
 }

@@ -216,7 +216,7 @@ Result<std::unique_ptr<Runner>> load_runner(Owner owner, const ModelFiles& model
 Result<Isa> choose_isa(IsaChoice choice) {
   if (choice == IsaChoice::best) return preferred_isa();
   const Result<Isa> best = detect_isa();
-  if (!best) return best;
+  if (!best) return best.error();
   const Isa wanted = choice == IsaChoice::avx2     ? Isa::avx2
                      : choice == IsaChoice::avx512 ? Isa::avx512
                                                    : Isa::avx512_bf16;
