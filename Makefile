@@ -2,6 +2,7 @@
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+TESTS ?=
 BASE ?= HEAD~1
 
 .PHONY: demo test release lint asan tsan fuzz packages clean
@@ -24,12 +25,12 @@ lint:  ## format and static checks of the files changed since BASE
 asan: packages  ## the tests under address and undefined-behaviour sanitizers
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
-	ctest --preset asan -j $(JOBS)
+	ctest --preset asan -j $(JOBS) $(TESTS)
 
 tsan: packages  ## the tests under the thread sanitizer
 	cmake --preset tsan
 	cmake --build --preset tsan -j $(JOBS)
-	ctest --preset tsan -j $(JOBS)
+	ctest --preset tsan -j $(JOBS) $(TESTS)
 
 fuzz:  ## every fuzz target for FUZZ_SECONDS
 	tools/install_packages.sh clang-19 libclang-rt-19-dev

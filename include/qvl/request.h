@@ -65,6 +65,7 @@ struct Event {
   int32_t token = -1;                      ///< generated token, or -1 if this event carries none
   float logprob = 0;                       ///< of `token`, before temperature
   std::vector<TokenLogprob> top_logprobs;  ///< as many as asked for, best first
+  double at_ms = 0;                        ///< when, since the request was submitted
   FinishReason finish = FinishReason::none;
   Usage usage;      ///< final event only
   Timings timings;  ///< final event only

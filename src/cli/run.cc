@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -158,8 +159,25 @@ double tokens_per_second(int64_t tokens, double ms) {
   return ms > 0 ? static_cast<double>(tokens) * 1000.0 / ms : 0;
 }
 
+/// Milliseconds from each token to the next, ascending.
+std::vector<double> token_gaps_ms(const Answer& answer) {
+  std::vector<double> gaps;
+  for (size_t i = 1; i < answer.events.size(); ++i) {
+    gaps.push_back(answer.events[i].at_ms - answer.events[i - 1].at_ms);
+  }
+  std::sort(gaps.begin(), gaps.end());
+  return gaps;
+}
+
+/// Of ascending values; 0 if there are none.
+double percentile(const std::vector<double>& values, double fraction) {
+  if (values.empty()) return 0;
+  return values[static_cast<size_t>(fraction * static_cast<double>(values.size() - 1))];
+}
+
 Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& media) {
   const Timings& t = answer.last.timings;
+  const std::vector<double> gaps = token_gaps_ms(answer);
   return {{"load_ms", engine.load_stats().load_ms},
           {"media_decode_ms", media.decode_ms},
           {"media_resize_ms", media.resize_ms},
@@ -169,6 +187,8 @@ Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& 
           {"decode_ms", t.decode_ms},
           {"decode_tokens_per_s",
            tokens_per_second(answer.last.usage.completion_tokens - 1, t.decode_ms)},
+          {"token_ms_median", percentile(gaps, 0.5)},
+          {"token_ms_p90", percentile(gaps, 0.9)},
           {"memory_planned_bytes", engine.memory_plan().total_bytes()},
           {"memory_peak_bytes", peak_resident_bytes()}};
 }
@@ -192,8 +212,12 @@ void print_stats(const Answer& answer, const Engine& engine, const MediaTimings&
   fmt::print(stderr, "vision    {:.1f} ms\n", t.vision_ms);
   fmt::print(stderr, "prefill   {:.1f} ms, {:.1f} tokens/s\n", t.prefill_ms,
              tokens_per_second(u.prompt_tokens, t.prefill_ms));
-  fmt::print(stderr, "decode    {:.1f} ms, {:.1f} tokens/s\n", t.decode_ms,
-             tokens_per_second(u.completion_tokens - 1, t.decode_ms));
+  const std::vector<double> gaps = token_gaps_ms(answer);
+  fmt::print(
+      stderr,
+      "decode    {:.1f} ms, {:.1f} tokens/s; a token takes {:.1f} ms (median), {:.1f} ms (p90)\n",
+      t.decode_ms, tokens_per_second(u.completion_tokens - 1, t.decode_ms), percentile(gaps, 0.5),
+      percentile(gaps, 0.9));
   fmt::print(stderr, "memory    {} at most, {:+.1f} % of the plan:\n{}", format_bytes(peak),
              100.0 * static_cast<double>(peak - planned) / static_cast<double>(planned),
              engine.memory_plan().text());

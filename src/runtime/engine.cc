@@ -313,6 +313,7 @@ void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event
   job.timings.decode_ms = now - job.first_token_at_ms;
   Event event;
   event.request = job.id;
+  event.at_ms = now;
   const auto& stops = job.sampling.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), sample.token) != stops.end()) {
     finish(job, FinishReason::stop, std::move(event), events);
@@ -339,6 +340,7 @@ void EngineImpl::finish(Job& job, FinishReason reason, Event event, std::vector<
     features.reset();
   }
   event.request = job.id;
+  event.at_ms = job.since_submit.ms();
   event.finish = reason;
   event.usage.prompt_tokens = s.prompt_tokens;
   for (const EmbedSpan& span : s.spans) event.usage.image_tokens += span.rows;
