@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 
+#include "parity/parity_case.h"
+
 namespace qvl {
 namespace {
 
@@ -16,21 +18,6 @@ constexpr int64_t kDefaultChunk = 512;
 constexpr double kFloat32Limit = 1e-5;
 constexpr double kBf16CaseLimit = 1.5;
 constexpr double kMarginFactor = 8.0;
-
-/// A reference case with its pictures decoded and its prompt built.
-struct Case {
-  ReferenceCase reference;
-  ReferenceTensors tensors;
-  std::vector<MediaItem> media;
-  Prompt prompt;
-  std::string rendered;
-
-  int64_t patches() const {
-    int64_t n = 0;
-    for (const MediaItem& m : media) n += m.patches.grid.patches();
-    return n;
-  }
-};
 
 /// ‖ours − reference‖ and ‖reference‖, summed in double.
 class RelativeError {
@@ -79,111 +66,13 @@ struct Measured {
 };
 
 struct Run {
-  const Case* source = nullptr;
+  const ParityCase* source = nullptr;
   Sequence sequence;
   Measured* measured = nullptr;  ///< null: only company for another case
   int64_t total() const { return static_cast<int64_t>(sequence.tokens.size()); }
 };
 
 int64_t argmax(const float* x, int64_t n) { return std::max_element(x, x + n) - x; }
-
-std::string find_media(const std::string& model_folder, const std::string& name) {
-  for (const std::string& candidate :
-       {model_folder + "/media/" + name, model_folder + "/../media/" + name, name}) {
-    std::error_code error;
-    if (std::filesystem::exists(candidate, error)) return candidate;
-  }
-  return model_folder + "/media/" + name;
-}
-
-Result<std::vector<MediaItem>> load_media(const ReferenceCase& reference,
-                                          const Processor& processor,
-                                          const std::string& model_folder) {
-  std::vector<MediaItem> media;
-  MediaTimings timings;
-  for (const auto& message : reference.messages) {
-    if (!message.is_object() || !message.contains("content") || !message["content"].is_array())
-      continue;
-    for (const auto& part : message["content"]) {
-      for (const char* kind : {"image", "video"}) {
-        if (!part.is_object() || !part.contains(kind) || !part[kind].is_string()) continue;
-        const std::string path = find_media(model_folder, part[kind].get<std::string>());
-        Result<MediaItem> item = std::string_view(kind) == "image"
-                                     ? processor.image(path, timings)
-                                     : processor.frames(path, reference.video_fps, timings);
-        if (!item) return item.error();
-        media.push_back(std::move(*item));
-      }
-    }
-  }
-  return media;
-}
-
-Result<std::unique_ptr<Case>> load_case(const Processor& processor, const std::string& model_folder,
-                                        const std::string& name) {
-  const std::string folder = model_folder + "/cases/" + name;
-  Result<ReferenceCase> reference = load_reference_case(folder);
-  if (!reference) return reference.error();
-  Result<ReferenceTensors> tensors = ReferenceTensors::open(folder + "/ref.safetensors");
-  if (!tensors) return tensors.error();
-  for (const char* needed :
-       {"input_ids", "position_ids", "logits_rows", "greedy_ids", "greedy_logits"}) {
-    if (!tensors->has(needed))
-      return Error{ErrorCode::bad_reference, fmt::format("{} is missing", needed), folder};
-  }
-  Result<std::vector<MediaItem>> media = load_media(*reference, processor, model_folder);
-  if (!media) return media.error();
-  Result<std::string> rendered = processor.render(reference->messages, reference->tools);
-  if (!rendered) return rendered.error();
-  Result<Prompt> prompt = processor.prompt(reference->messages, reference->tools, *media);
-  if (!prompt) return prompt.error();
-  auto out =
-      std::make_unique<Case>(Case{std::move(*reference), std::move(*tensors), std::move(*media),
-                                  std::move(*prompt), std::move(*rendered)});
-  return out;
-}
-
-/// The parts that must be equal, whatever the arithmetic.
-void compare_inputs(const Case& c, ParityResult& result) {
-  result.prompt_equal = c.reference.prompt.empty() || c.rendered == c.reference.prompt;
-  const Mat<const int32_t> ids = c.tensors.ints("input_ids");
-  result.tokens = ids.cols;
-  result.ids_equal =
-      std::equal(ids.data, ids.data + ids.cols, c.prompt.tokens.begin(), c.prompt.tokens.end());
-
-  std::vector<int32_t> image_grids;
-  std::vector<int32_t> video_grids;
-  std::vector<uint8_t> image_patches;
-  std::vector<uint8_t> video_patches;
-  for (const MediaItem& m : c.media) {
-    const bool image = m.kind == MediaKind::image;
-    auto& grids = image ? image_grids : video_grids;
-    auto& patches = image ? image_patches : video_patches;
-    grids.insert(grids.end(), {m.patches.grid.t, m.patches.grid.h, m.patches.grid.w});
-    patches.insert(patches.end(), m.patches.rows.begin(), m.patches.rows.end());
-  }
-  const auto same = [](const auto& reference, const auto& ours) {
-    return std::equal(reference.data, reference.data + reference.rows * reference.cols,
-                      ours.begin(), ours.end());
-  };
-  result.grids_equal = same(c.tensors.ints("image_grid_thw"), image_grids) &&
-                       same(c.tensors.ints("video_grid_thw"), video_grids);
-  if (c.tensors.has("image_patches_u8")) {
-    result.patches_equal = same(c.tensors.bytes("image_patches_u8"), image_patches);
-  }
-  if (c.tensors.has("video_patches_u8")) {
-    result.patches_equal =
-        result.patches_equal && same(c.tensors.bytes("video_patches_u8"), video_patches);
-  }
-
-  const auto n = static_cast<int64_t>(c.prompt.tokens.size());
-  std::vector<int32_t> positions(static_cast<size_t>(3 * n));
-  mrope_positions(c.prompt.spans, 0, make_mat(positions.data(), 3, n));
-  result.positions_equal = same(c.tensors.ints("position_ids"), positions);
-  const Mat<const int32_t> delta = c.tensors.ints("rope_delta");
-  if (delta.cols == 1)
-    result.positions_equal = result.positions_equal && delta.data[0] == rope_delta(c.prompt.spans);
-}
 
 /// Collects the last prompt token's residual stream after each layer.
 class HiddenCollector final : public LayerObserver {
@@ -393,8 +282,8 @@ class ParityRun {
   int64_t chunk_;
 };
 
-Measured measure(Runner& runner, const std::vector<std::unique_ptr<Case>>& cases, size_t index,
-                 int64_t chunk, int64_t batch) {
+Measured measure(Runner& runner, const std::vector<std::unique_ptr<ParityCase>>& cases,
+                 size_t index, int64_t chunk, int64_t batch) {
   Measured measured;
   std::vector<Run> runs(static_cast<size_t>(batch));
   // The case takes a middle place, so that it has company before and after it.
@@ -441,9 +330,10 @@ Result<EngineConfig> parity_config(const EngineConfig& base, const Processor& pr
   int64_t longest = 0;
   int64_t patches = 0;
   for (const std::string& name : cases) {
-    const Result<std::unique_ptr<Case>> loaded = load_case(processor, model_folder, name);
+    const Result<std::unique_ptr<ParityCase>> loaded =
+        load_parity_case(processor, model_folder, name);
     if (!loaded) return loaded.error();
-    const Case& c = **loaded;
+    const ParityCase& c = **loaded;
     longest = std::max(
         longest, static_cast<int64_t>(c.prompt.tokens.size()) + c.tensors.ints("greedy_ids").cols);
     patches = std::max(patches, c.patches());
@@ -462,10 +352,12 @@ Result<std::vector<ParityResult>> run_parity(Runner& runner, const Processor& pr
                                              const std::string& model_folder,
                                              const std::vector<std::string>& names,
                                              ActFormat activation, const ParityOptions& options) {
-  std::vector<std::unique_ptr<Case>> cases;
+  std::vector<std::unique_ptr<ParityCase>> cases;
   for (const std::string& name : names) {
-    Result<std::unique_ptr<Case>> loaded = load_case(processor, model_folder, name);
+    Result<std::unique_ptr<ParityCase>> loaded = load_parity_case(processor, model_folder, name);
     if (!loaded) return loaded.error();
+    const Status fits = check_shapes(**loaded, runner.config());
+    if (!fits) return fits.error();
     cases.push_back(std::move(*loaded));
   }
   std::vector<ParityResult> results;

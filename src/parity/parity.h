@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "model/mrope.h"
 #include "model/processor.h"
 #include "parity/reference.h"
 #include "runtime/runner.h"

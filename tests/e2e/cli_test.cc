@@ -247,6 +247,27 @@ TEST(Parity, ADamagedReferenceIsAnErrorNotAPass) {
   EXPECT_TRUE(says(complaint({"parity", folder.path(), "--case", "text"}), {"ref.safetensors"}));
 }
 
+TEST(Parity, AReferenceOfAnotherModelIsAnErrorNotACrash) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(
+      kModel, folder.path(),
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+  const std::string reference = folder.path() + "/cases/text/ref.safetensors";
+  std::string bytes = read_all(reference);
+  for (const char* name : {"logits_rows", "greedy_logits"}) {
+    std::string bent = bytes;
+    const size_t open = bent.find('[', bent.find(std::string("\"") + name + "\""));
+    const size_t comma = bent.find(',', open);
+    const size_t close = bent.find(']', open);
+    const std::string rows = bent.substr(open + 1, comma - open - 1);
+    const std::string cols = bent.substr(comma + 1, close - comma - 1);
+    bent.replace(open + 1, close - open - 1, cols + "," + rows);  // as many bytes, another shape
+    write_all(reference, bent);
+    EXPECT_TRUE(
+        says(complaint({"parity", folder.path(), "--case", "text"}), {"text", name, "704"}));
+  }
+}
+
 TEST(Parity, WrongNumbersFail) {
   const TemporaryFolder folder;
   BrokenCheckpoint broken(folder.path());
