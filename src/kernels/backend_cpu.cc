@@ -72,7 +72,7 @@ Result<Isa> detect_isa() {
 }
 
 Result<Isa> preferred_isa() {
-  const Result<Isa> best = detect_isa();
+  Result<Isa> best = detect_isa();
   if (best && *best == Isa::avx512_bf16 && __builtin_cpu_is("intel")) return Isa::avx512;
   return best;
 }
