@@ -20,8 +20,8 @@ Error in_file(const Error& error, const std::string& path) {
 }
 
 /// The published video processor's class defaults, for a folder without the file.
-constexpr int64_t kVideoMinPixels = 128 * 32 * 32;
-constexpr int64_t kVideoMaxPixels = 768 * 32 * 32;
+constexpr int64_t kVideoMinPixels = int64_t{128} * 32 * 32;
+constexpr int64_t kVideoMaxPixels = int64_t{768} * 32 * 32;
 
 /// Reads folder/name into `config`; an absent file leaves it as it is.
 template <class Config>

@@ -14,6 +14,7 @@
 
 namespace qvl {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): the JSON library allocates in its move constructor
 struct ReferenceCase {
   std::string name;
   nlohmann::ordered_json messages;

@@ -110,7 +110,7 @@ Status EngineImpl::check_span(const Request& request, size_t index) const {
 Status EngineImpl::check(const Request& request) const {
   const ModelConfig& model = runner_->config();
   const Status sampling = validate(request.sampling);
-  if (!sampling) return sampling;
+  if (!sampling) return sampling.error();
   if (request.prompt_tokens.empty()) return Error{ErrorCode::prompt_empty, "0 tokens", "prompt"};
   const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
   const int64_t longest =
@@ -151,7 +151,7 @@ Status EngineImpl::check(const Request& request) const {
   }
   for (size_t i = 0; i < request.spans.size(); ++i) {
     const Status span = check_span(request, i);
-    if (!span) return span;
+    if (!span) return span.error();
   }
   if (static_cast<int64_t>(waiting_.size() + running_.size()) >= config_.max_queue) {
     return Error{ErrorCode::queue_full, fmt::format("{} requests", config_.max_queue), ""};

@@ -108,6 +108,7 @@ TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndAmongOthersWhateverTheChunk) 
       request("Compare", {"gray.png", "small.png"}), request("请详细描述"),
       request("Describe this picture in detail, please.", {"card.png"})};
   std::vector<Answer> alone;
+  alone.reserve(requests.size());
   for (const Request& r : requests) alone.push_back(ask(r));
   for (const int64_t seqs : {2, 5}) {
     for (const int64_t chunk : {7, 64, 300}) {
@@ -115,6 +116,7 @@ TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndAmongOthersWhateverTheChunk) 
       config_.max_step_tokens = chunk;
       start();
       std::vector<RequestId> ids;
+      ids.reserve(requests.size());
       for (const Request& r : requests) ids.push_back(*engine_->submit(r));
       std::map<RequestId, Answer> together = drain();
       for (size_t i = 0; i < requests.size(); ++i) {

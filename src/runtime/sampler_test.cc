@@ -62,6 +62,7 @@ TEST(Sampler, FrequenciesFollowTheSoftmaxAtTheTemperature) {
   const std::vector<float> logits{0, 1, 2, -1};
   SamplingParams p{.temperature = 0.5F, .seed = 7};
   std::vector<double> expected;
+  expected.reserve(logits.size());
   double total = 0;
   for (const float v : logits) total += std::exp(v / 0.5);
   for (const float v : logits) expected.push_back(std::exp(v / 0.5) / total);

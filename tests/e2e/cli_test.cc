@@ -193,8 +193,7 @@ TEST(BadInput, AHugePngIsRefusedFromItsHeader) {
     for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1U) != 0 ? 0xedb88320U : 0U);
   }
   crc = ~crc;
-  for (int i = 0; i < 4; ++i)
-    png[static_cast<size_t>(29 + i)] = static_cast<char>(crc >> (24 - 8 * i));
+  for (size_t i = 0; i < 4; ++i) png[29 + i] = static_cast<char>(crc >> (24 - 8 * i));
   write_all(folder.path() + "/huge.png", png);
   EXPECT_TRUE(says(complaint({"run", kModel, folder.path() + "/huge.png", "x"}),
                    {"huge.png", "too large", "60000"}));
