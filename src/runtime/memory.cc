@@ -37,7 +37,7 @@ OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t 
 
 std::string format_bytes(int64_t bytes) {
   const auto b = static_cast<double>(bytes);
-  if (bytes >= 10'000'000) return fmt::format("{:.2f} GB", b / 1e9);
+  if (bytes >= 1'000'000'000) return fmt::format("{:.2f} GB", b / 1e9);
   return fmt::format("{:.2f} MB", b / 1e6);
 }
 
