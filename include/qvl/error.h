@@ -31,6 +31,7 @@ enum class ErrorCode {
   prompt_empty,
   prompt_too_long,
   queue_full,
+  no_finite_logits,
   does_not_fit,
   bad_reference,
   unsupported_cpu,

@@ -290,6 +290,10 @@ int run(const RunFlags& flags) {
         std::fwrite(text.data(), 1, text.size(), stdout);
         std::fflush(stdout);
       });
+  if (answer.last.finish == FinishReason::error) {
+    return fail(
+        {ErrorCode::no_finite_logits, fmt::format("after {} tokens", answer.events.size()), ""});
+  }
   if (flags.json) {
     Json out = {{"model", model->name},
                 {"answer", answer.text},

@@ -52,6 +52,8 @@ constexpr std::array kErrors = {
               "shorten the prompt, scale pictures down, or raise --max-model-len"},
     ErrorInfo{ErrorCode::queue_full, "queue_full", "too many requests are waiting",
               "try again later"},
+    ErrorInfo{ErrorCode::no_finite_logits, "no_finite_logits", "the model gave no finite number",
+              "check the weights with qvl parity, or try --dtype float32"},
     ErrorInfo{ErrorCode::does_not_fit, "does_not_fit", "the model does not fit into memory",
               "choose a smaller model, a shorter --max-model-len or a smaller --max-pixels"},
     ErrorInfo{ErrorCode::bad_reference, "bad_reference", "the reference case is not usable",

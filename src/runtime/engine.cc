@@ -314,6 +314,10 @@ void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event
   Event event;
   event.request = job.id;
   event.at_ms = now;
+  if (sample.token < 0) {
+    finish(job, FinishReason::error, std::move(event), events);
+    return;
+  }
   const auto& stops = job.sampling.stop_token_ids;
   if (std::find(stops.begin(), stops.end(), sample.token) != stops.end()) {
     finish(job, FinishReason::stop, std::move(event), events);
@@ -377,7 +381,31 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "none";
 }
 
+namespace {
+
+Status check_config(const EngineConfig& config) {
+  const auto at_least = [](int64_t found, int64_t least, const char* field) {
+    return found >= least
+               ? Status()
+               : Status(Error{ErrorCode::bad_flag,
+                              fmt::format("found {}, expected at least {}", found, least), field});
+  };
+  // Every running sequence decodes one row per step.
+  for (const Status& status :
+       {at_least(config.max_num_seqs, 1, "max_num_seqs"),
+        at_least(config.max_step_tokens, config.max_num_seqs, "max_step_tokens"),
+        at_least(config.max_patches, 1, "max_patches"),
+        at_least(config.max_queue, 1, "max_queue")}) {
+    if (!status) return status.error();
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Engine>> make_engine(const ModelFiles& model, const EngineConfig& config) {
+  const Status valid = check_config(config);
+  if (!valid) return valid.error();
   Result<std::unique_ptr<Runner>> runner = make_runner(model, config);
   if (!runner) return runner.error();
   return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(*runner), config));

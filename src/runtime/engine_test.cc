@@ -258,6 +258,16 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
       << plan.notes[0];
 }
 
+TEST_F(EngineTest, AStepThatCannotHoldAllSequencesIsRefused) {
+  config_.max_num_seqs = 9;
+  config_.max_step_tokens = 8;
+  const Result<std::unique_ptr<Engine>> engine = make_engine(*model_, config_);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(
+      engine.error().message(),
+      "max_step_tokens: the command line is not usable: found 8, expected at least 9; see --help");
+}
+
 TEST_F(EngineTest, AModelThatDoesNotFitIsRefusedBeforeItIsLoaded) {
   config_.memory_bytes = 1 << 20;
   config_.load_progress = [](double) { ADD_FAILURE() << "weights were read"; };

@@ -40,9 +40,11 @@ Sample Sampler::sample(Vec<const float> logits, const SamplingParams& params, ui
     if (!allowed.empty() && ((allowed[bit / 64] >> (bit % 64)) & 1U) == 0) continue;
     if (std::isfinite(logits[i])) candidates_.push_back({logits[i], static_cast<int32_t>(i)});
   }
-  require(!candidates_.empty(), "sampler: no token is allowed");
-
   Sample out;
+  if (candidates_.empty()) {
+    out.token = -1;
+    return out;
+  }
   const auto want_top = static_cast<size_t>(std::max(0, params.top_logprobs));
   if (params.top_logprobs >= 0) {
     const auto n = static_cast<std::ptrdiff_t>(std::min(want_top, candidates_.size()));

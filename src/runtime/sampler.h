@@ -13,7 +13,7 @@
 namespace qvl {
 
 struct Sample {
-  int32_t token = 0;
+  int32_t token = 0;  ///< -1: no allowed token has a finite logit
   float logprob = 0;  ///< log softmax of the unmodified logits; only if top_logprobs >= 0
   std::vector<TokenLogprob> top;
 };
@@ -25,8 +25,7 @@ class Sampler {
 
   /// `index` numbers the generated tokens of a request from 0. `allowed` has one bit per token,
   /// least significant first, or is empty: all allowed (grammars set it). Equal logits rank by
-  /// smaller id. Order of filters as in transformers: temperature, top_k, top_p. Something finite
-  /// must be allowed.
+  /// smaller id. Order of filters as in transformers: temperature, top_k, top_p.
   Sample sample(Vec<const float> logits, const SamplingParams& params, uint64_t index,
                 std::span<const uint64_t> allowed = {});
 

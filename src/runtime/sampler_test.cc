@@ -29,6 +29,12 @@ TEST(Sampler, GreedyTakesTheLargestAndTheSmallerIdOfEquals) {
   EXPECT_EQ(sample({-INFINITY, -2, NAN, -2}, {}).token, 1);
 }
 
+TEST(Sampler, WithoutAFiniteAllowedLogitThereIsNoToken) {
+  const std::vector<uint64_t> allowed{0b10};
+  EXPECT_EQ(sample({NAN, -INFINITY, INFINITY}, {}).token, -1);
+  EXPECT_EQ(sample({1, NAN, 2}, {.temperature = 1.0F}, 0, allowed).token, -1);
+}
+
 TEST(Sampler, OnlyAllowedTokensAreDrawn) {
   const std::vector<uint64_t> allowed{0b0101};
   EXPECT_EQ(sample({1, 9, 3, 5}, {}, 0, allowed).token, 2);

@@ -180,6 +180,19 @@ TEST(BadInput, ANanWeightIsNamed) {
                    {"model.language_model.layers.2.mlp.up_proj.weight", "NaN"}));
 }
 
+TEST(BadInput, NumbersThatOverflowEndInAnErrorNotInAnAnswer) {
+  const TemporaryFolder folder;
+  BrokenCheckpoint broken(folder.path());
+  const auto& offsets = broken.header()[kNorm]["data_offsets"];
+  const uint16_t largest = 0x7f7f;  // finite, but not times anything above one
+  for (auto at = offsets[0].get<size_t>(); at < offsets[1].get<size_t>(); at += 2) {
+    std::memcpy(broken.data().data() + at, &largest, sizeof(largest));
+  }
+  broken.save();
+  EXPECT_TRUE(
+      says(complaint({"run", folder.path(), "x", "--json"}), {"no finite number", "qvl parity"}));
+}
+
 TEST(BadInput, AHugePngIsRefusedFromItsHeader) {
   const TemporaryFolder folder;
   std::string png = read_all(kMedia + "small.png");
