@@ -244,18 +244,26 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
 }
 
 TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
-  start();
-  const int64_t total = engine_->memory_plan().total_bytes();
-  config_.max_model_len = 0;  // the model's own 262144 tokens, 0.5 GB of cache
-  config_.memory_bytes = total + (4 << 20);
-  start();
-  const MemoryPlan& plan = engine_->memory_plan();
-  EXPECT_LE(plan.total_bytes(), config_.memory_bytes);
-  EXPECT_LT(plan.max_model_len, 5000);
-  EXPECT_GE(plan.max_model_len, 1024);
-  ASSERT_EQ(plan.notes.size(), 1U);
-  EXPECT_NE(plan.notes[0].find("context shortened from 262144"), std::string::npos)
-      << plan.notes[0];
+  const auto plan = [&] {
+    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}}, ActFormat::f32, config_,
+                       /*process_bytes=*/20'000'000);
+  };
+  const Result<PlannedMemory> fits = plan();
+  ASSERT_TRUE(fits) << fits.error().message();
+  EXPECT_EQ(fits->plan.kv_pages, 16);
+  EXPECT_TRUE(fits->plan.notes.empty());
+
+  config_.max_model_len = 0;  // the model's own 262144 tokens
+  config_.memory_bytes =
+      fits->plan.total_bytes() + 3 * 64 * 4096;  // three pages more; 4096 bytes a token
+  const Result<PlannedMemory> shortened = plan();
+  ASSERT_TRUE(shortened) << shortened.error().message();
+  EXPECT_EQ(shortened->plan.max_model_len, 1024 + 3 * 64);
+  EXPECT_EQ(shortened->plan.total_bytes(), config_.memory_bytes);
+  ASSERT_EQ(shortened->plan.notes.size(), 1U);
+  EXPECT_NE(shortened->plan.notes[0].find("context shortened from 262144 to 1216 tokens"),
+            std::string::npos)
+      << shortened->plan.notes[0];
 }
 
 TEST_F(EngineTest, AStepThatCannotHoldAllSequencesIsRefused) {
