@@ -255,7 +255,7 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
 
   config_.max_model_len = 0;  // the model's own 262144 tokens
   config_.memory_bytes =
-      fits->plan.total_bytes() + 3 * 64 * 4096;  // three pages more; 4096 bytes a token
+      fits->plan.total_bytes() + int64_t{3} * 64 * 4096;  // three pages more; 4096 bytes a token
   const Result<PlannedMemory> shortened = plan();
   ASSERT_TRUE(shortened) << shortened.error().message();
   EXPECT_EQ(shortened->plan.max_model_len, 1024 + 3 * 64);
