@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 
@@ -312,7 +311,8 @@ std::string judge(const ParityResult& r, const Measured& m, ActFormat activation
     if (r.argmax_differs > 0) return "argmax of prompt rows differs";
     return "";
   }
-  if (r.hf_bf16_error > 0 && r.logits_error > kBf16CaseLimit * r.hf_bf16_error) {
+  if (r.hf_bf16_error <= 0) return "case.json has no hf_bf16_relative_error to compare with";
+  if (r.logits_error > kBf16CaseLimit * r.hf_bf16_error) {
     return fmt::format("bfloat16 error {:.1e}, expected at most {} × {:.1e}", r.logits_error,
                        kBf16CaseLimit, r.hf_bf16_error);
   }

@@ -280,6 +280,21 @@ TEST(Parity, AReferenceOfAnotherModelIsAnErrorNotACrash) {
   }
 }
 
+TEST(Parity, ACaseWithoutAYardstickFailsInBfloat16) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(
+      kModel, folder.path(),
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+  const std::string path = folder.path() + "/cases/text/case.json";
+  auto json = nlohmann::json::parse(read_all(path));
+  json.erase("hf_bf16_relative_error");
+  write_all(path, json.dump());
+  const Outcome outcome =
+      qvl_program({"parity", folder.path(), "--case", "text", "--dtype", "bfloat16"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_TRUE(says(outcome.out, {"FAIL: case.json has no hf_bf16_relative_error", "FAILED"}));
+}
+
 TEST(Parity, WrongNumbersFail) {
   const TemporaryFolder folder;
   BrokenCheckpoint broken(folder.path());
