@@ -37,6 +37,9 @@ enum class ErrorCode {
   unsupported_cpu,
   bad_flag,
   write_failed,
+  bad_text,
+  remote_input,
+  bad_command,
 };
 
 struct ErrorInfo {

@@ -3,21 +3,16 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/engine_flags.h"
-#include "core/clock.h"
-#include "model/processor.h"
+#include "cli/inputs.h"
 #include "runtime/engine_impl.h"
 #include "runtime/memory.h"
 
 namespace qvl {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct RunFlags {
   EngineFlags engine;
@@ -33,52 +28,6 @@ struct RunFlags {
   bool json = false;
   bool stats = false;
 };
-
-/// What the user gave, in the order given.
-struct Question {
-  Json content = Json::array();
-  std::vector<MediaItem> media;
-  MediaTimings timings;
-};
-
-bool is_file_or_folder(const std::string& text) {
-  std::error_code error;
-  return text.size() < 4096 && std::filesystem::exists(text, error);
-}
-
-/// A name that looks like a file but is none is more likely a typing error than a question.
-bool looks_like_file(const std::string& text) {
-  if (text.find_first_of(" \n\t") != std::string::npos) return false;
-  std::string extension = std::filesystem::path(text).extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  for (const char* known : {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".mp4", ".pdf"}) {
-    if (extension == known) return true;
-  }
-  return false;
-}
-
-Result<Question> read_question(const RunFlags& flags, const Processor& processor) {
-  Question question;
-  for (const std::string& input : flags.inputs) {
-    std::error_code error;
-    if (std::filesystem::is_directory(input, error)) {
-      Result<MediaItem> video = processor.frames(input, flags.fps, question.timings);
-      if (!video) return video.error();
-      question.media.push_back(std::move(*video));
-      question.content.push_back({{"type", "video"}, {"video", input}});
-    } else if (is_file_or_folder(input)) {
-      Result<MediaItem> image = processor.image(input, question.timings);
-      if (!image) return image.error();
-      question.media.push_back(std::move(*image));
-      question.content.push_back({{"type", "image"}, {"image", input}});
-    } else if (looks_like_file(input)) {
-      return Error{ErrorCode::file_not_found, "", input};
-    } else {
-      question.content.push_back({{"type", "text"}, {"text", input}});
-    }
-  }
-  return question;
-}
 
 SamplingParams sampling_params(const RunFlags& flags, const ModelFiles& model,
                                const Tokenizer& tokenizer) {
@@ -233,12 +182,10 @@ int run(const RunFlags& flags) {
   const Result<Processor> processor = Processor::load(*model, *options);
   if (!processor) return fail(processor.error());
 
-  Result<Question> question = read_question(flags, *processor);
+  Result<UserMessage> question = read_inputs(flags.inputs, *processor, {.fps = flags.fps});
   if (!question) return fail(question.error());
-  Json messages = Json::array();
-  if (!flags.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.system}});
-  messages.push_back({{"role", "user"}, {"content", question->content}});
-  Result<Prompt> prompt = processor->prompt(messages, nullptr, question->media);
+  Result<Prompt> prompt =
+      processor->prompt(one_question(flags.system, *question), nullptr, question->media);
   if (!prompt) return fail(prompt.error());
 
   Request request;
@@ -322,7 +269,10 @@ void add_run(CLI::App& app, int& exit_code) {
       .add_option("model", flags->engine.model,
                   "checkpoint folder, or preset with --load-format dummy")
       ->required();
-  run_app.add_option("inputs", flags->inputs, "pictures, folders of frames and text, in any order")
+  run_app
+      .add_option(
+          "inputs", flags->inputs,
+          "pictures, folders of frames and text, in any order; - is text on the standard input")
       ->required();
   add_engine_flags(run_app, flags->engine);
   run_app.add_option("--system", flags->system, "system message");

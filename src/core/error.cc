@@ -63,6 +63,12 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::bad_flag, "bad_flag", "the command line is not usable", "see --help"},
     ErrorInfo{ErrorCode::write_failed, "write_failed", "the file cannot be written",
               "check the folder, its permissions and the free space"},
+    ErrorInfo{ErrorCode::bad_text, "bad_text", "the text is not valid UTF-8",
+              "convert it to UTF-8, for instance with iconv"},
+    ErrorInfo{ErrorCode::remote_input, "remote_input", "addresses on the network are not read yet",
+              "download the file and give its path"},
+    ErrorInfo{ErrorCode::bad_command, "bad_command", "the command is not usable",
+              "/help lists the commands"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -71,6 +71,7 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
+  item.source = image->size;
   item.patches = make_patches({&resized, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
   timings.resize_ms += resize.ms();
   return item;
@@ -88,9 +89,11 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
       static_cast<int>(video->frames.size()), video->frames[0].size, c.temporal_patch_size,
       {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
   if (!size) return Error{size.error().code, size.error().detail, folder};
+  const Size source = video->frames[0].size;
   for (Image& frame : video->frames) frame = resize_bicubic(frame, *size);
   MediaItem item;
   item.kind = MediaKind::video;
+  item.source = source;
   item.patches = make_patches(video->frames, {c.patch_size, c.temporal_patch_size, c.merge_size});
   item.timestamps =
       patch_timestamps(video->frame_indices, video->source_fps, c.temporal_patch_size);
