@@ -40,6 +40,7 @@ enum class ErrorCode {
   bad_text,
   remote_input,
   bad_command,
+  context_full,
 };
 
 struct ErrorInfo {

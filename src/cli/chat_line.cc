@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "io/json.h"
-
 namespace qvl {
 namespace {
 
@@ -106,8 +104,7 @@ Result<std::vector<std::string>> split_words(std::string_view text, const std::s
     }
   }
   if (quote != 0) {
-    return Error{ErrorCode::bad_command,
-                 fmt::format("found no closing {} in {}", quote, in_quotes(text)), ""};
+    return Error{ErrorCode::bad_command, fmt::format("found no closing {} in {}", quote, text), ""};
   }
   if (in_word) words.push_back(std::move(word));
   return words;

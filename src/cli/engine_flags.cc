@@ -10,14 +10,6 @@
 namespace qvl {
 namespace {
 
-/// --max-model-len → QVL_MAX_MODEL_LEN
-std::string environment_name(const std::string& flag) {
-  std::string name = "QVL_" + flag.substr(2);
-  for (char& c : name)
-    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
-}
-
 template <class T>
 Result<T> choose(const std::string& text, const std::map<std::string, T>& choices,
                  const char* flag) {
@@ -31,6 +23,13 @@ Result<T> choose(const std::string& text, const std::map<std::string, T>& choice
 }
 
 }  // namespace
+
+std::string environment_name(const std::string& flag) {
+  std::string name = "QVL_" + flag.substr(2);
+  for (char& c : name)
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   const auto flag = [&](const char* name, auto& value, const char* help) {

@@ -26,6 +26,9 @@ struct EngineFlags {
   int threads = 0;
 };
 
+/// --max-model-len → QVL_MAX_MODEL_LEN
+std::string environment_name(const std::string& flag);
+
 void add_engine_flags(CLI::App& app, EngineFlags& flags);
 
 /// The flags as structs, or bad_flag naming the flag.

@@ -2,32 +2,17 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include "cli/tiny_processor.h"
 
 namespace qvl {
 namespace {
-
-const std::string kModel = QVL_SOURCE_DIR "/tests/goldens/tiny-2b";
-const std::string kMedia = QVL_SOURCE_DIR "/tests/goldens/media/";
-
-const Processor& processor() {
-  static const Processor loaded = [] {
-    const Result<ModelFiles> model = open_model(kModel, LoadFormat::checkpoint);
-    if (!model) std::abort();
-    Result<Processor> made = Processor::load(*model, {});
-    if (!made) std::abort();
-    return std::move(*made);
-  }();
-  return loaded;
-}
 
 Result<UserMessage> read(const std::vector<std::string>& inputs,
                          const std::string& standard_input = "") {
   std::FILE* const file = std::tmpfile();
   std::fwrite(standard_input.data(), 1, standard_input.size(), file);
   std::rewind(file);
-  Result<UserMessage> message = read_inputs(inputs, processor(), {.standard_input = file});
+  Result<UserMessage> message = read_inputs(inputs, tiny_processor(), {.standard_input = file});
   std::fclose(file);
   return message;
 }
@@ -42,12 +27,12 @@ std::string refusal(const std::vector<std::string>& inputs,
 
 TEST(Inputs, MayComeInAnyOrder) {
   const Result<UserMessage> message =
-      read({"Compare", kMedia + "small.png", "-", kMedia + "frames", "?"}, "with\nthis");
+      read({"Compare", kTinyMedia + "small.png", "-", kTinyMedia + "frames", "?"}, "with\nthis");
   ASSERT_TRUE(message) << message.error().message();
   const Json expected = {{{"type", "text"}, {"text", "Compare"}},
-                         {{"type", "image"}, {"image", kMedia + "small.png"}},
+                         {{"type", "image"}, {"image", kTinyMedia + "small.png"}},
                          {{"type", "text"}, {"text", "with\nthis"}},
-                         {{"type", "video"}, {"video", kMedia + "frames"}},
+                         {{"type", "video"}, {"video", kTinyMedia + "frames"}},
                          {{"type", "text"}, {"text", "?"}}};
   EXPECT_EQ(message->content, expected);
   ASSERT_EQ(message->media.size(), 2U);
@@ -56,9 +41,9 @@ TEST(Inputs, MayComeInAnyOrder) {
 }
 
 TEST(Inputs, AMediaItemRemembersItsSizeBeforeResizing) {
-  const Result<UserMessage> message = read({kMedia + "rotated.jpg"});
+  const Result<UserMessage> message = read({kTinyMedia + "rotated.jpg"});
   ASSERT_TRUE(message);
-  const Result<Image> image = load_image(kMedia + "rotated.jpg");
+  const Result<Image> image = load_image(kTinyMedia + "rotated.jpg");
   ASSERT_TRUE(image);
   EXPECT_EQ(message->media[0].source, image->size);
 }
@@ -90,14 +75,14 @@ TEST(Inputs, AMissingFileIsNotTakenForText) {
 
 TEST(Inputs, AnAttachedPathMustExist) {
   UserMessage message;
-  const Status attached = attach_file(message, "no such file", processor(), 24);
+  const Status attached = attach_file(message, "no such file", tiny_processor(), 24);
   ASSERT_FALSE(attached);
   EXPECT_EQ(attached.error().code, ErrorCode::file_not_found);
   EXPECT_TRUE(message.empty());
 }
 
 TEST(Inputs, MessagesCanBeJoined) {
-  UserMessage first = *read({kMedia + "small.png"});
+  UserMessage first = *read({kTinyMedia + "small.png"});
   first.append(*read({"What?"}));
   EXPECT_EQ(first.content.size(), 2U);
   EXPECT_EQ(first.media.size(), 1U);

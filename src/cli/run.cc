@@ -1,14 +1,15 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include "cli/commands.h"
-#include "cli/engine_flags.h"
+#include "cli/generation.h"
 #include "cli/inputs.h"
-#include "runtime/engine_impl.h"
+#include "cli/prepare.h"
+#include "cli/sampling_flags.h"
+#include "cli/text_output.h"
 #include "runtime/memory.h"
 
 namespace qvl {
@@ -16,39 +17,15 @@ namespace {
 
 struct RunFlags {
   EngineFlags engine;
+  SamplingFlags sampling;
   std::vector<std::string> inputs;
   std::string system;
   double fps = 24.0;
-  double temperature = -1;
-  int top_k = -1;
-  double top_p = -1;
-  uint64_t seed = 0;
-  int64_t max_tokens = 512;
   int logprobs = -1;
   bool json = false;
   bool stats = false;
+  bool plain = false;
 };
-
-SamplingParams sampling_params(const RunFlags& flags, const ModelFiles& model,
-                               const Tokenizer& tokenizer) {
-  const GenerationConfig& g = model.generation;
-  SamplingParams p;
-  p.temperature = flags.temperature >= 0 ? static_cast<float>(flags.temperature)
-                  : g.do_sample          ? g.temperature
-                                         : 0.0F;
-  p.top_k = flags.top_k >= 0 ? flags.top_k : g.do_sample ? g.top_k : 0;
-  p.top_p = flags.top_p >= 0 ? static_cast<float>(flags.top_p) : g.do_sample ? g.top_p : 1.0F;
-  p.seed = flags.seed;
-  p.max_tokens = flags.max_tokens;
-  p.top_logprobs = flags.logprobs;
-  p.stop_token_ids = g.eos_token_ids;
-  if (p.stop_token_ids.empty()) {
-    for (const char* name : {"<|im_end|>", "<|endoftext|>"}) {
-      if (const auto id = tokenizer.added_token(name)) p.stop_token_ids.push_back(*id);
-    }
-  }
-  return p;
-}
 
 /// "VmHWM: 123 kB": the most memory the process ever had resident.
 int64_t peak_resident_bytes() {
@@ -61,37 +38,17 @@ int64_t peak_resident_bytes() {
   return 0;
 }
 
-struct Answer {
-  std::string text;
-  std::vector<Event> events;
-  Event last;
-};
-
-/// Runs one request to its end; `on_text` gets pieces of the answer as they become certain.
-template <class OnText>
-Answer generate(Engine& engine, RequestId id, const Tokenizer& tokenizer, const OnText& on_text) {
-  Answer answer;
-  Detokenizer detokenizer(tokenizer, Detokenizer::Special::skip);
-  const auto say = [&](const std::string& text) {
-    if (text.empty()) return;
-    answer.text += text;
-    on_text(text);
-  };
-  while (!engine.idle()) {
-    for (Event& event : engine.step()) {
-      if (event.request != id) continue;
-      if (event.token >= 0) say(detokenizer.push(event.token));
-      if (event.finish != FinishReason::none) answer.last = event;
-      if (event.token >= 0) answer.events.push_back(std::move(event));
-    }
-  }
-  say(detokenizer.finish());
-  return answer;
+/// Null for the model's own end and for answers that did not end by themselves.
+Json stop_reason_json(const Answer& answer) {
+  const StopReason reason = answer.stop_reason();
+  if (const auto* text = std::get_if<std::string>(&reason)) return *text;
+  if (const auto* token = std::get_if<int32_t>(&reason)) return *token;
+  return nullptr;
 }
 
-Json logprobs_json(const Answer& answer, const Tokenizer& tokenizer) {
+Json logprobs_json(const std::vector<Event>& events, const Tokenizer& tokenizer) {
   Json list = Json::array();
-  for (const Event& event : answer.events) {
+  for (const Event& event : events) {
     Json top = Json::array();
     for (const TokenLogprob& t : event.top_logprobs) {
       top.push_back({{"token", tokenizer.bytes(t.token)}, {"id", t.token}, {"logprob", t.logprob}});
@@ -104,29 +61,10 @@ Json logprobs_json(const Answer& answer, const Tokenizer& tokenizer) {
   return list;
 }
 
-double tokens_per_second(int64_t tokens, double ms) {
-  return ms > 0 ? static_cast<double>(tokens) * 1000.0 / ms : 0;
-}
-
-/// Milliseconds from each token to the next, ascending.
-std::vector<double> token_gaps_ms(const Answer& answer) {
-  std::vector<double> gaps;
-  for (size_t i = 1; i < answer.events.size(); ++i) {
-    gaps.push_back(answer.events[i].at_ms - answer.events[i - 1].at_ms);
-  }
-  std::sort(gaps.begin(), gaps.end());
-  return gaps;
-}
-
-/// Of ascending values; 0 if there are none.
-double percentile(const std::vector<double>& values, double fraction) {
-  if (values.empty()) return 0;
-  return values[static_cast<size_t>(fraction * static_cast<double>(values.size() - 1))];
-}
-
-Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& media) {
-  const Timings& t = answer.last.timings;
-  const std::vector<double> gaps = token_gaps_ms(answer);
+Json stats_json(const Generation& generation, const Engine& engine, const MediaTimings& media) {
+  const Timings& t = generation.answer.timings();
+  const int64_t completion_tokens = generation.answer.usage().completion_tokens;
+  const std::vector<double> gaps = token_gaps_ms(generation.events);
   return {{"load_ms", engine.load_stats().load_ms},
           {"media_decode_ms", media.decode_ms},
           {"media_resize_ms", media.resize_ms},
@@ -134,128 +72,100 @@ Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& 
           {"prefill_ms", t.prefill_ms},
           {"first_token_ms", t.first_token_ms},
           {"decode_ms", t.decode_ms},
-          {"decode_tokens_per_s",
-           tokens_per_second(answer.last.usage.completion_tokens - 1, t.decode_ms)},
+          {"decode_tokens_per_s", tokens_per_second(completion_tokens - 1, t.decode_ms)},
           {"token_ms_median", percentile(gaps, 0.5)},
           {"token_ms_p90", percentile(gaps, 0.9)},
           {"memory_planned_bytes", engine.memory_plan().total_bytes()},
           {"memory_peak_bytes", peak_resident_bytes()}};
 }
 
-void print_stats(const Answer& answer, const Engine& engine, const MediaTimings& media,
-                 const SamplingParams& sampling) {
-  const Timings& t = answer.last.timings;
-  const Usage& u = answer.last.usage;
+void print_stats(const Generation& generation, const Engine& engine, const MediaTimings& media,
+                 const std::string& sampling) {
   const int64_t peak = peak_resident_bytes();
   const int64_t planned = engine.memory_plan().total_bytes();
   fmt::print(stderr, "\nmodel     {} loaded in {:.2f} s, {}\n",
              format_bytes(engine.load_stats().weight_bytes), engine.load_stats().load_ms / 1000,
              engine.load_stats().backend);
-  fmt::print(stderr, "sampling  temperature {}, top_k {}, top_p {}, seed {}\n",
-             sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed);
-  fmt::print(stderr, "tokens    {} of prompt ({} of pictures), {} of answer, ended by {}\n",
-             u.prompt_tokens, u.image_tokens, u.completion_tokens,
-             finish_reason_name(answer.last.finish));
-  fmt::print(stderr, "media     decode {:.1f} ms, resize {:.1f} ms\n", media.decode_ms,
-             media.resize_ms);
-  fmt::print(stderr, "vision    {:.1f} ms\n", t.vision_ms);
-  fmt::print(stderr, "prefill   {:.1f} ms, {:.1f} tokens/s\n", t.prefill_ms,
-             tokens_per_second(u.prompt_tokens, t.prefill_ms));
-  const std::vector<double> gaps = token_gaps_ms(answer);
-  fmt::print(
-      stderr,
-      "decode    {:.1f} ms, {:.1f} tokens/s; a token takes {:.1f} ms (median), {:.1f} ms (p90)\n",
-      t.decode_ms, tokens_per_second(u.completion_tokens - 1, t.decode_ms), percentile(gaps, 0.5),
-      percentile(gaps, 0.9));
+  fmt::print(stderr, "sampling  {}\n", sampling);
+  fmt::print(stderr, "{}", stats_text(generation, media));
   fmt::print(stderr, "memory    {} at most, {:+.1f} % of the plan:\n{}", format_bytes(peak),
              100.0 * static_cast<double>(peak - planned) / static_cast<double>(planned),
              engine.memory_plan().text());
 }
 
-int run(const RunFlags& flags) {
-  Result<EngineConfig> config = engine_config(flags.engine);
-  if (!config) return fail(config.error());
-  const Result<ProcessorOptions> options = processor_options(flags.engine);
-  if (!options) return fail(options.error());
-  const Result<ModelFiles> model = open_model(flags.engine.model, config->load_format);
-  if (!model) return fail(model.error());
-  const Result<Processor> processor = Processor::load(*model, *options);
-  if (!processor) return fail(processor.error());
+/// One known question: the plan is made to its measure, and what cannot fit is refused before
+/// weights are read.
+Status fit_to_question(Prepared& prepared, const Request& request) {
+  EngineConfig& config = prepared.config;
+  const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
+  const int64_t limit = prepared.context();
+  if (tokens >= limit) {
+    return Error{ErrorCode::prompt_too_long,
+                 fmt::format("found {} tokens of prompt, expected at most {} and one of answer",
+                             tokens, limit - 1),
+                 ""};
+  }
+  config.max_model_len = std::min(limit, tokens + std::min(request.sampling.max_tokens, limit));
+  config.max_step_tokens = std::min(config.max_step_tokens, tokens);
+  config.max_patches = prepared.model.config.vision.merge_unit();
+  for (const Patches& media : request.media) {
+    config.max_patches = std::max(config.max_patches, media.grid.patches());
+  }
+  return {};
+}
 
-  Result<UserMessage> question = read_inputs(flags.inputs, *processor, {.fps = flags.fps});
+int run(const RunFlags& flags) {
+  Result<Prepared> prepared = prepare(flags.engine);
+  if (!prepared) return fail(prepared.error());
+  const Processor& processor = prepared->processor;
+  Result<UserMessage> question = read_inputs(flags.inputs, processor, {.fps = flags.fps});
   if (!question) return fail(question.error());
   Result<Prompt> prompt =
-      processor->prompt(one_question(flags.system, *question), nullptr, question->media);
+      processor.prompt(one_question(flags.system, *question), nullptr, question->media);
   if (!prompt) return fail(prompt.error());
+  Result<ChosenSampling> sampling =
+      choose_sampling(flags.sampling, prepared->model.generation, processor.tokenizer());
+  if (!sampling) return fail(sampling.error());
+  sampling->params.top_logprobs = flags.logprobs;
+  const Status valid = validate(sampling->params);
+  if (!valid) return fail(valid.error());
 
   Request request;
   request.prompt_tokens = std::move(prompt->tokens);
   request.spans = std::move(prompt->spans);
-  request.sampling = sampling_params(flags, *model, processor->tokenizer());
-  const SamplingParams sampling = request.sampling;
-  const Status valid = validate(sampling);
-  if (!valid) return fail(valid.error());
-
-  // One known question: the plan is made to its measure, and what cannot fit is refused before
-  // weights are read.
-  const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
-  const int64_t limit =
-      config->max_model_len > 0
-          ? std::min(config->max_model_len, model->config.text.max_position_embeddings)
-          : model->config.text.max_position_embeddings;
-  if (tokens >= limit) {
-    return fail({ErrorCode::prompt_too_long,
-                 fmt::format("found {} tokens of prompt, expected at most {} and one of answer",
-                             tokens, limit - 1),
-                 ""});
-  }
-  config->max_model_len = std::min(limit, tokens + std::min(sampling.max_tokens, limit));
-  config->max_step_tokens = std::min(config->max_step_tokens, tokens);
-  config->max_patches = model->config.vision.merge_unit();
-  for (MediaItem& item : question->media) {
-    config->max_patches = std::max(config->max_patches, item.patches.grid.patches());
-    request.media.push_back(std::move(item.patches));
-  }
-  config->token_limit = processor->tokenizer().size();
-  const bool show_progress = isatty(STDERR_FILENO) != 0;
-  if (show_progress) {
-    config->load_progress = [](double done) {
-      fmt::print(stderr, "\rloading {:3.0f} %", 100 * done);
-    };
-  }
-  Result<std::unique_ptr<Engine>> engine = make_engine(*model, *config);
-  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  request.sampling = sampling->params;
+  for (MediaItem& item : question->media) request.media.push_back(std::move(item.patches));
+  const Status fits = fit_to_question(*prepared, request);
+  if (!fits) return fail(fits.error());
+  const Result<std::unique_ptr<Engine>> engine = load_engine(*prepared);
   if (!engine) return fail(engine.error());
-  for (const std::string& note : (*engine)->memory_plan().notes)
-    fmt::print(stderr, "qvl: {}\n", note);
 
-  const Result<RequestId> id = (*engine)->submit(std::move(request));
-  if (!id) return fail(id.error());
-  const Answer answer =
-      generate(**engine, *id, processor->tokenizer(), [&](const std::string& text) {
-        if (flags.json) return;
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-      });
-  if (answer.last.finish == FinishReason::error) {
-    return fail(
-        {ErrorCode::no_finite_logits, fmt::format("after {} tokens", answer.events.size()), ""});
-  }
+  TextOutput output(flags.plain ? TextStyle::plain : TextStyle::markdown);
+  const Result<Generation> generation =
+      generate(**engine, std::move(request), processor.tokenizer(),
+               {.on_text = [&](const std::string& text) {
+                 if (!flags.json) output.write(text);
+               }});
+  if (!generation) return fail(generation.error());
+  const Answer& answer = generation->answer;
   if (flags.json) {
-    Json out = {{"model", model->name},
-                {"answer", answer.text},
-                {"finish_reason", finish_reason_name(answer.last.finish)},
+    Json out = {{"model", prepared->model.name},
+                {"answer", answer.text()},
+                {"finish_reason", finish_reason_name(answer.finish_reason())},
+                {"stop_reason", stop_reason_json(answer)},
                 {"usage",
-                 {{"prompt_tokens", answer.last.usage.prompt_tokens},
-                  {"image_tokens", answer.last.usage.image_tokens},
-                  {"completion_tokens", answer.last.usage.completion_tokens}}},
-                {"stats", stats_json(answer, **engine, question->timings)}};
-    if (flags.logprobs >= 0) out["logprobs"] = logprobs_json(answer, processor->tokenizer());
+                 {{"prompt_tokens", answer.usage().prompt_tokens},
+                  {"image_tokens", answer.usage().image_tokens},
+                  {"completion_tokens", answer.usage().completion_tokens}}},
+                {"stats", stats_json(*generation, **engine, question->timings)}};
+    if (flags.logprobs >= 0) {
+      out["logprobs"] = logprobs_json(generation->events, processor.tokenizer());
+    }
     fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
   } else {
-    fmt::print("\n");
+    output.finish();
   }
-  if (flags.stats) print_stats(answer, **engine, question->timings, sampling);
+  if (flags.stats) print_stats(*generation, **engine, question->timings, sampling->origins);
   return kSuccess;
 }
 
@@ -275,20 +185,15 @@ void add_run(CLI::App& app, int& exit_code) {
           "pictures, folders of frames and text, in any order; - is text on the standard input")
       ->required();
   add_engine_flags(run_app, flags->engine);
+  add_sampling_flags(run_app, flags->sampling);
   run_app.add_option("--system", flags->system, "system message");
   run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
       ->check(CLI::Range(0.001, 1000.0))
       ->capture_default_str();
-  run_app.add_option("--temperature", flags->temperature,
-                     "0: always the most likely token; default as the checkpoint says");
-  run_app.add_option("--top-k", flags->top_k, "sample among the k most likely tokens; 0: all");
-  run_app.add_option("--top-p", flags->top_p,
-                     "sample among the most likely tokens of this total probability");
-  run_app.add_option("--seed", flags->seed, "of the random numbers")->capture_default_str();
-  run_app.add_option("--max-tokens", flags->max_tokens, "longest answer")->capture_default_str();
   run_app.add_option("--logprobs", flags->logprobs,
                      "with --json: log probabilities and this many alternatives per token");
   run_app.add_flag("--json", flags->json, "print one JSON object instead of streaming text");
+  run_app.add_flag("--plain", flags->plain, "do not render Markdown on a terminal");
   run_app.add_flag("--stats", flags->stats,
                    "print timings and the memory bill to the standard error");
   run_app.callback([flags, &exit_code] { exit_code = run(*flags); });

@@ -4,8 +4,8 @@
 #include <span>
 
 #include "cli/commands.h"
-#include "cli/engine_flags.h"
 #include "cli/inputs.h"
+#include "cli/prepare.h"
 #include "cli/terminal_text.h"
 #include "runtime/runner.h"
 #include "text/unicode.h"
@@ -144,25 +144,19 @@ Json bill_json(const Bill& bill, const ModelFiles& model, int64_t context, int64
 }
 
 int tokens(const TokensFlags& flags) {
-  const Result<EngineConfig> config = engine_config(flags.engine);
-  if (!config) return fail(config.error());
-  const Result<ProcessorOptions> options = processor_options(flags.engine);
-  if (!options) return fail(options.error());
-  const Result<ModelFiles> model = open_model(flags.engine.model, config->load_format);
-  if (!model) return fail(model.error());
-  const Result<Processor> processor = Processor::load(*model, *options);
-  if (!processor) return fail(processor.error());
-  const Result<UserMessage> question = read_inputs(flags.inputs, *processor, {.fps = flags.fps});
+  const Result<Prepared> prepared = prepare(flags.engine);
+  if (!prepared) return fail(prepared.error());
+  const Processor& processor = prepared->processor;
+  const Result<UserMessage> question = read_inputs(flags.inputs, processor, {.fps = flags.fps});
   if (!question) return fail(question.error());
-  const Result<Bill> bill = make_bill(*processor, flags.system, *question);
+  const Result<Bill> bill = make_bill(processor, flags.system, *question);
   if (!bill) return fail(bill.error());
 
-  const int64_t longest = model->config.text.max_position_embeddings;
-  const int64_t context =
-      config->max_model_len > 0 ? std::min(config->max_model_len, longest) : longest;
-  const int64_t kv_bytes = kv_cache_bytes(*model, *config, static_cast<int64_t>(bill->ids.size()));
+  const ModelFiles& model = prepared->model;
+  const int64_t kv_bytes =
+      kv_cache_bytes(model, prepared->config, static_cast<int64_t>(bill->ids.size()));
   if (flags.json) {
-    Json out = bill_json(*bill, *model, context, kv_bytes);
+    Json out = bill_json(*bill, model, prepared->context(), kv_bytes);
     if (flags.ids) out["ids"] = bill->ids;
     fmt::print("{}\n", out.dump());
     return kSuccess;
@@ -171,7 +165,7 @@ int tokens(const TokensFlags& flags) {
     fmt::print("{}\n", fmt::join(bill->ids, " "));
     return kSuccess;
   }
-  print_bill(*bill, *model, context, kv_bytes);
+  print_bill(*bill, model, prepared->context(), kv_bytes);
   return kSuccess;
 }
 
