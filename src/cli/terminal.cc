@@ -4,6 +4,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <clocale>
 #include <csignal>
@@ -82,7 +83,7 @@ unsigned char Terminal::paste(EditLine* editor, int /*key*/) {
 }
 
 unsigned char Terminal::interrupt(EditLine* editor, int /*key*/) {
-  const LineInfo* const line = el_line(editor);
+  const LineInfoW* const line = el_wline(editor);
   if (line->lastchar == line->buffer) {
     of(editor).interrupted_ = true;
     return CC_EOF;
@@ -90,6 +91,11 @@ unsigned char Terminal::interrupt(EditLine* editor, int /*key*/) {
   const auto rest = static_cast<int>(line->lastchar - line->buffer);
   el_cursor(editor, rest);
   el_deletestr(editor, rest);
+  return CC_REFRESH;
+}
+
+unsigned char Terminal::suspend(EditLine* /*editor*/, int /*key*/) {
+  std::raise(SIGTSTP);  // the editor puts the terminal in order before and after
   return CC_REFRESH;
 }
 
@@ -110,11 +116,14 @@ Terminal::Terminal(const std::vector<std::string>& history) : history_(history_i
   el_set(e, EL_ADDFN, "qvl-interrupt", "clear the line", interrupt);
   el_set(e, EL_BIND, "\\e[200~", "qvl-paste", nullptr);
   el_set(e, EL_BIND, "^C", "qvl-interrupt", nullptr);
+  // While a line is edited, Ctrl-C and Ctrl-Z are keys.
+  el_set(e, EL_SETTY, "-d", "-isig", nullptr);
+  el_set(e, EL_ADDFN, "qvl-suspend", "stop the program until it is continued", suspend);
+  el_set(e, EL_BIND, "^Z", "qvl-suspend", nullptr);
   el_set(e, EL_BIND, "^R", "em-inc-search-prev", nullptr);
   el_set(e, EL_BIND, "\\e[3~", "ed-delete-next-char", nullptr);
   el_set(e, EL_BIND, "\\e[1;5C", "em-next-word", nullptr);
   el_set(e, EL_BIND, "\\e[1;5D", "ed-prev-word", nullptr);
-  el_set(e, EL_SETTY, "-d", "intr=", nullptr);  // Ctrl-C is a key while a line is edited
 }
 
 Terminal::~Terminal() = default;
@@ -139,7 +148,6 @@ void Terminal::remember(const std::string& entry) {
 
 struct AnswerGuard::Saved {
   termios mode{};
-  bool has_mode = false;
   std::array<struct sigaction, 3> actions{};
 };
 
@@ -157,15 +165,14 @@ AnswerGuard::AnswerGuard() : saved_(std::make_unique<Saved>()) {
   for (size_t i = 0; i < kSignals.size(); ++i) {
     sigaction(kSignals[i], &note, &saved_->actions[i]);
   }
-  saved_->has_mode = tcgetattr(STDIN_FILENO, &saved_->mode) == 0;
-  if (!saved_->has_mode) return;
+  tcgetattr(STDIN_FILENO, &saved_->mode);
   termios quiet = saved_->mode;
   quiet.c_lflag &= ~static_cast<tcflag_t>(ECHO);
   tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet);
 }
 
 AnswerGuard::~AnswerGuard() {
-  if (saved_->has_mode) tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_->mode);
+  tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_->mode);
   for (size_t i = 0; i < kSignals.size(); ++i) {
     sigaction(kSignals[i], &saved_->actions[i], nullptr);
   }

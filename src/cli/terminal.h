@@ -34,6 +34,7 @@ class Terminal {
   static char* prompt(EditLine* editor);
   static unsigned char paste(EditLine* editor, int key);
   static unsigned char interrupt(EditLine* editor, int key);
+  static unsigned char suspend(EditLine* editor, int key);
   static Terminal& of(EditLine* editor);
 
   struct EditLineEnd {
