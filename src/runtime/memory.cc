@@ -33,6 +33,16 @@ OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t 
   };
 }
 
+/// "4.33 GB of INT4 held as BF16"
+std::string weights_detail(const WeightPlan& weights) {
+  std::vector<std::string> parts;
+  for (const WeightPlan::Quantised& q : weights.quantised) {
+    parts.push_back(fmt::format("{} of {} weights held {}", format_bytes(q.stored_bytes), q.stored,
+                                q.stored == q.held ? "as they are" : fmt::format("as {}", q.held)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 }  // namespace
 
 std::string format_bytes(int64_t bytes) {
@@ -140,7 +150,7 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   plan.limit_bytes = limit;
   plan.max_model_len = length;
   plan.lines = {
-      {"weights", sizes.weights, ""},
+      {"weights", sizes.weights, weights_detail(weights)},
       {"KV cache", sizes.kv,
        fmt::format("{} pages of {} tokens, {} bytes per token", plan.kv_pages, kPageTokens,
                    page / kPageTokens)},
