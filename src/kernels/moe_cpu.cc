@@ -302,7 +302,7 @@ void add_experts(Cpu& cpu, const RmsNorm& norm, const Experts& experts, Mat<floa
 }  // namespace
 
 int64_t moe_scratch_bytes(const Cpu& cpu, const MoeShape& shape) {
-  if (shape.rows == 0) return 0;
+  if (shape.num_experts == 0) return 0;
   MoeShape at_once = shape;
   at_once.rows = std::min(shape.rows, kRoutedRows);
   // The router's product takes its own sums.
