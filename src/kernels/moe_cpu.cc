@@ -242,7 +242,8 @@ void down(Cpu& cpu, const Experts& experts, const Workspace& work, const Operand
           Mat<float> x) {
   const int64_t panels = PanelLayout(experts.down[0].desc).panels;
   int64_t at_once = kGroupPanels;
-  while (at_once > 1 && divide_up(panels, at_once) < 2 * cpu.threads->count()) at_once /= 2;
+  while (at_once > 1 && divide_up(panels, at_once) < int64_t{2} * cpu.threads->count())
+    at_once /= 2;
   cpu.threads->parallel_dynamic(divide_up(panels, at_once), 1,
                                 [&](int64_t first, int64_t last, int thread) {
                                   for (int64_t item = first; item < last; ++item) {
