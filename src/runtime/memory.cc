@@ -30,6 +30,11 @@ OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t 
       .max_attention_len = patches,
       .max_heads = std::max(t.num_attention_heads, v.num_heads),
       .max_head_dim = std::max(t.head_dim, v.head_dim()),
+      .moe = {.rows = step_rows,
+              .hidden_size = t.hidden_size,
+              .moe_intermediate_size = t.moe_intermediate_size,
+              .num_experts = t.num_experts,
+              .top_k = t.num_experts_per_tok},
   };
 }
 
