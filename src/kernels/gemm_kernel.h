@@ -246,8 +246,7 @@ struct GemmKernel {
     }
     // Words and zero points of int4 take registers of their own.
     constexpr int kMost = kFormat == PanelFormat::int4 ? 4 : 8;
-    constexpr int kPanels =
-        Simd::tile_panels(kRows) < kMost ? Simd::tile_panels(kRows) : kMost;
+    constexpr int kPanels = Simd::tile_panels(kRows) < kMost ? Simd::tile_panels(kRows) : kMost;
     row_tile<kFormat, kDot, kRows, kPanels>(t, panels);
   }
 

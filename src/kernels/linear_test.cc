@@ -147,9 +147,9 @@ void for_all_int4(const Body& body) {
   for (const Isa isa : supported_isas()) {
     for (const ActFormat act : kActFormats) {
       for (const Int4Size& size : kInt4Sizes) {
-        SCOPED_TRACE(testing::Message() << isa_name(isa) << ", activation format "
-                                        << static_cast<int>(act) << ", " << size.rows << "x"
-                                        << size.in << "x" << size.out << " by " << size.group);
+        SCOPED_TRACE(testing::Message()
+                     << isa_name(isa) << ", activation format " << static_cast<int>(act) << ", "
+                     << size.rows << "x" << size.in << "x" << size.out << " by " << size.group);
         body(isa,
              LinearDesc{.out = size.out,
                         .in = size.in,
@@ -201,11 +201,10 @@ TEST(LinearInt4, RowsHaveTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
       TestMat x = TestMat::normal(act_dtype(act), 33, desc.in, 24);
       TestCpu packer(isa, 1, shapes);
       const TestLinear packed = pack(*packer, desc, w, w.bias.data());
-      expect_rows_independent(isa, shapes, x, DType::f32, desc.out,
-                              [&](Cpu& cpu, TestMat& some, TestMat& y) {
-                                linear(cpu, {.prompt = some.rows()}, some.act(), packed.linear,
-                                       y.act());
-                              });
+      expect_rows_independent(
+          isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
+            linear(cpu, {.prompt = some.rows()}, some.act(), packed.linear, y.act());
+          });
     }
   }
 }

@@ -123,6 +123,7 @@ int64_t packed_bytes(const Cpu&, const LinearDesc& desc) {
 
 Linear pack_linear(Cpu& cpu, const LinearDesc& desc, RowReader rows, const float* bias,
                    Arena& arena) {
+  require(desc.weight != WeightFormat::int4 || keeps_int4(cpu, desc), "int4 that is not kept");
   const PanelLayout layout(desc);
   auto* data = arena.take<std::byte>(layout.panels * layout.panel_bytes);
   const int64_t row_bytes = desc.weight == WeightFormat::int4

@@ -132,8 +132,7 @@ struct Avx2 {
     return _mm256_or_si256(z, _mm256_slli_epi32(z, 16));
   }
   static Floats int4_floats(Pairs words, int shift, Pairs zeros) {
-    const __m256i q =
-        _mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(15));
+    const __m256i q = _mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(15));
     const __m256i zero = _mm256_and_si256(zeros, _mm256_set1_epi32(31));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(q, zero));
   }

@@ -118,8 +118,8 @@ struct Avx512 {
   /// q − zero, with q in the four bits of each lane from `shift` on.
   static Floats int4_floats(Pairs words, int shift, Pairs zeros) {
     const __m512i fifteen = _mm512_set1_epi32(15);
-    const __m512i q = _mm512_and_si512(_mm512_srli_epi32(words, static_cast<unsigned>(shift)),
-                                       fifteen);
+    const __m512i q =
+        _mm512_and_si512(_mm512_srli_epi32(words, static_cast<unsigned>(shift)), fifteen);
     const __m512i zero = _mm512_and_si512(zeros, _mm512_set1_epi32(31));
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(q, zero));
   }
