@@ -14,7 +14,7 @@ int64_t prompt_tokens(const Request& r) { return static_cast<int64_t>(r.prompt_t
 
 class PrefixCacheTest : public EngineTest {
  protected:
-  PrefixCacheTest() { config_.max_model_len = 1024; }
+  PrefixCacheTest() { config_.threads = 1; }
 
   /// Twenty log probabilities a token: the sum behind them sees every logit.
   Request question(const std::string& text, const std::vector<std::string>& pictures = {}) {
@@ -37,6 +37,20 @@ class PrefixCacheTest : public EngineTest {
     }
     config_ = config;
     return answers;
+  }
+
+  /// An engine whose cache holds less than max_num_seqs sequences of 16 pages: a request may find
+  /// its prefix but no room.
+  void start_with_too_few_pages() {
+    start();
+    int64_t bytes = engine_->memory_plan().total_bytes();
+    while (engine_->memory_plan().kv_pages > 34) {
+      bytes -= int64_t{2} * 64 * 4096;
+      config_.memory_bytes = bytes;
+      start();
+    }
+    config_.memory_bytes = 0;
+    ASSERT_GE(engine_->memory_plan().kv_pages, 16);
   }
 
   int64_t cached_tokens(const Request& r) { return ask(r).last.usage.cached_tokens; }
@@ -209,7 +223,6 @@ TEST_F(PrefixCacheTest, PagesAreGivenUpWhenOthersNeedThem) {
 }
 
 TEST_F(PrefixCacheTest, RandomTrafficWithCancellationsChangesNoAnswerAndLosesNoPage) {
-  config_.max_model_len = 320;
   config_.max_num_seqs = 3;
   std::vector<Request> requests;
   for (const std::string& text : {lorem_, lorem_ + "a", lorem_ + lorem_, std::string("x")}) {
@@ -218,13 +231,15 @@ TEST_F(PrefixCacheTest, RandomTrafficWithCancellationsChangesNoAnswerAndLosesNoP
     requests.push_back(question(text, {"small.png"}));
     invert(requests.back().media[0]);
   }
-  std::erase_if(requests, [](const Request& r) { return prompt_tokens(r) > 310; });
-  ASSERT_GE(requests.size(), 9U);
+  for (Request& r : requests) {  // room for a long answer, which then ends soon
+    r.sampling.max_tokens = 700;
+    for (int32_t id = 0; id < 704; id += 3) r.sampling.eos_token_ids.push_back(id);
+  }
   const std::vector<Answer> expected = uncached(requests);
   int64_t hits = 0;
   for (const int64_t chunk : {7, 64}) {
     config_.max_step_tokens = chunk;
-    start();
+    start_with_too_few_pages();
     uint64_t draw = 0;
     const auto random = [&](size_t below) {
       return static_cast<size_t>(uniform(static_cast<uint64_t>(chunk), draw++) *
