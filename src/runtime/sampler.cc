@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "runtime/philox.h"
 
@@ -68,7 +69,15 @@ Sample Sampler::sample(Vec<const float> logits, const SamplingParams& params,
     for (const Candidate& c : best) out.top.push_back({c.token, c.logit});
   }
   if (!state.may_end) {
-    std::erase_if(candidates_, [&](const Candidate& c) { return ends_answer(params, c.token); });
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    const auto forbid = [&](const std::vector<int32_t>& tokens) {
+      for (const int32_t t : tokens) {
+        if (Candidate* const c = find(t)) c->logit = kNever;
+      }
+    };
+    if (!params.ignore_eos) forbid(params.eos_token_ids);
+    forbid(params.stop_token_ids);
+    std::erase_if(candidates_, [](const Candidate& c) { return c.logit == kNever; });
   }
   if (candidates_.empty()) {
     out.token = -1;
