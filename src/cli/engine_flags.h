@@ -24,7 +24,11 @@ struct EngineFlags {
   std::string video_wrapper = "replaced";
   std::string chat_template;
   int threads = 0;
+  bool enable_prefix_caching = true;
 };
+
+/// --max-model-len → QVL_MAX_MODEL_LEN
+std::string environment_name(const std::string& flag);
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags);
 
