@@ -27,8 +27,8 @@ enum class LoadFormat : uint8_t { checkpoint, dummy };
 enum class BackendKind : uint8_t { cpu, ref };
 enum class IsaChoice : uint8_t { best, avx2, avx512, avx512_bf16 };
 
-/// Element type of activations and cache. `automatic`: bfloat16 for BF16 weights, otherwise
-/// float32.
+/// Element type of activations and cache. `automatic`: bfloat16 for BF16 and quantised weights,
+/// otherwise float32.
 enum class ActivationType : uint8_t { automatic, float32, bfloat16 };
 
 struct EngineConfig {
@@ -48,6 +48,9 @@ struct EngineConfig {
   int64_t token_limit = 0;       ///< ids from here on have no text and are never generated; 0: none
   int64_t max_queue = 1024;      ///< answers waiting or running
   int64_t max_patches = 65'536;  ///< of one picture or video: 16 × 16 pixels each
+  /// Keep the keys and values of prompts, as long as there is room, for later prompts that begin
+  /// alike. Answers have the same bits with and without.
+  bool enable_prefix_caching = true;
   std::function<void(double fraction)>
       load_progress;  ///< called while weights load, fraction in [0, 1]
 };
@@ -57,6 +60,14 @@ struct LoadStats {
   int64_t weight_bytes = 0;  ///< as held in memory
   std::vector<std::string> unused_tensors;
   std::string backend;  ///< "cpu avx512_bf16, 2 threads, bfloat16"
+};
+
+/// Pages of the cache now; free + cached + owned = total.
+struct PageUse {
+  int64_t total = 0;
+  int64_t free = 0;
+  int64_t cached = 0;  ///< of earlier prompts; given up when pages are needed
+  int64_t owned = 0;   ///< of running requests
 };
 
 class Engine {
@@ -77,6 +88,7 @@ class Engine {
   virtual void cancel_answer(RequestId id, int index) = 0;
   virtual bool idle() const = 0;
 
+  virtual PageUse page_use() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
   virtual const LoadStats& load_stats() const = 0;
 };

@@ -37,6 +37,7 @@ enum class ErrorCode {
   unsupported_cpu,
   bad_flag,
   write_failed,
+  bad_image_options,
   bad_text,
   remote_input,
   bad_command,

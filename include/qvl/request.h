@@ -4,6 +4,7 @@
 /// day live in different processes.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,7 +33,10 @@ struct EmbedSpan {
 struct Request {
   std::vector<int32_t> prompt_tokens;  ///< placeholders expanded
   std::vector<EmbedSpan> spans;        ///< ascending, disjoint
+  /// Their content hashes decide which requests share cached keys and values: different rows must
+  /// have different hashes.
   std::vector<Patches> media;
+  std::string cache_salt;  ///< only requests of one salt share; at most 1024 bytes
   SamplingParams sampling;
 };
 
@@ -53,7 +57,8 @@ struct Timings {
 
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t image_tokens = 0;  ///< of prompt_tokens
+  int64_t image_tokens = 0;   ///< of prompt_tokens
+  int64_t cached_tokens = 0;  ///< of prompt_tokens: taken from earlier prompts, not computed
   int64_t completion_tokens = 0;
 };
 

@@ -3,15 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace qvl {
 namespace {
 
 /// In the order of Op.
 constexpr std::array<std::string_view, kOpCount> kOpNames = {
-    "gather_rows",           "rms_norm_linear",        "attention",   "linear_residual",
-    "rms_norm_gate_up_silu", "rms_norm_head",          "patch_embed", "layer_norm_linear",
-    "vision_attention",      "layer_norm_linear_gelu", "linear",
+    "gather_rows",
+    "rms_norm_linear",
+    "attention",
+    "linear_residual",
+    "rms_norm_gate_up_silu",
+    "rms_norm_moe",
+    "rms_norm_head",
+    "patch_embed",
+    "layer_norm_linear",
+    "vision_attention",
+    "layer_norm_linear_gelu",
+    "linear",
 };
 
 /// Bytes per element that an operator on weights moves beside them.
@@ -39,6 +49,7 @@ RowBytes row_bytes(Op op, int64_t act) {
       return {.x = act, .y = act};
     case Op::gather_rows:
     case Op::attention:
+    case Op::rms_norm_moe:
     case Op::vision_attention:
       break;
   }
@@ -49,7 +60,11 @@ void count_product(KernelCase& c) {
   const RowBytes per = row_bytes(c.op, dtype_bytes(act_dtype(c.activation)));
   const LinearDesc& w = c.weight;
   const int64_t out = w.kind == LinearKind::gate_up ? w.out / 2 : w.out;
-  c.bytes = w.out * w.in * 2 + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
+  // int4: half a byte per weight, and a scale and a zero point per group.
+  const int64_t weights = w.weight == WeightFormat::int4
+                              ? w.out * (w.in / 2 + w.in / w.group_size * 5)
+                              : w.out * w.in * 2;
+  c.bytes = weights + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
             c.rows * (w.in * per.x + out * per.y);
   c.flops = 2 * c.rows * w.out * w.in;
 }
@@ -71,23 +86,41 @@ void count_attention(KernelCase& c) {
   c.flops = 4 * visible * c.heads.num_heads * d;
 }
 
+/// The router, the chosen experts and the residual, which is read and written.
+void count_experts(KernelCase& c) {
+  const MoeShape& m = c.moe;
+  const auto experts = static_cast<double>(m.num_experts);
+  const double missed = 1 - static_cast<double>(m.top_k) / experts;  // by one row
+  const auto chosen = std::llround(experts * (1 - std::pow(missed, static_cast<double>(c.rows))));
+  const int64_t expert = 3 * m.hidden_size * m.moe_intermediate_size;
+  const int64_t router = m.num_experts * m.hidden_size;
+  c.bytes = (router + chosen * expert) * 2 + m.hidden_size * 4 + c.rows * m.hidden_size * 8;
+  c.flops = 2 * c.rows * (router + m.top_k * expert);
+}
+
 void count(KernelCase& c) {
+  if (c.op == Op::rms_norm_moe) return count_experts(c);
   if (c.op == Op::attention || c.op == Op::vision_attention) return count_attention(c);
   if (c.op == Op::gather_rows) return count_gather(c);
   count_product(c);
 }
 
 void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t> row_counts,
-              std::vector<KernelCase>& cases) {
+              WeightFormat layers, std::vector<KernelCase>& cases) {
   const auto product = [&](Op op, std::string_view part, int64_t out, int64_t in,
                            LinearKind kind = LinearKind::plain) {
     for (const int64_t rows : row_counts) {
       if (op == Op::rms_norm_head && rows > kMaxHeadRows) continue;
+      const bool in_layer =
+          op != Op::rms_norm_head && op != Op::gather_rows && op != Op::rms_norm_moe;
+      const WeightFormat weight = in_layer ? layers : WeightFormat::bf16;
       cases.push_back({.op = op,
                        .part = part,
                        .rows = rows,
                        .activation = activation,
-                       .weight = {out, in, WeightFormat::bf16, activation, kind}});
+                       .weight = {out, in, weight, activation, kind, kBenchGroupSize}});
+      if (op != Op::rms_norm_moe) continue;
+      cases.back().moe = {rows, in, t.moe_intermediate_size, t.num_experts, t.num_experts_per_tok};
     }
   };
   const auto attention = [&](std::string_view part, int64_t rows, int64_t context) {
@@ -103,9 +136,14 @@ void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t
   for (const int64_t context : kDecodeContexts) attention("decode", 1, context);
   attention("prefill", kPromptRows, kPromptRows);
   product(Op::linear_residual, "o", t.hidden_size, t.q_size());
-  product(Op::rms_norm_gate_up_silu, "gate_up", 2 * t.intermediate_size, t.hidden_size,
-          LinearKind::gate_up);
-  product(Op::linear_residual, "down", t.hidden_size, t.intermediate_size);
+  if (t.is_moe()) {
+    product(Op::rms_norm_moe, "experts", 2 * t.moe_intermediate_size, t.hidden_size,
+            LinearKind::gate_up);
+  } else {
+    product(Op::rms_norm_gate_up_silu, "gate_up", 2 * t.intermediate_size, t.hidden_size,
+            LinearKind::gate_up);
+    product(Op::linear_residual, "down", t.hidden_size, t.intermediate_size);
+  }
   product(Op::rms_norm_head, "head", t.vocab_size, t.hidden_size);
 }
 
@@ -147,9 +185,9 @@ Result<Op> find_op(std::string_view name) {
 }
 
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,
-                                     std::span<const int64_t> row_counts) {
+                                     std::span<const int64_t> row_counts, WeightFormat layers) {
   std::vector<KernelCase> cases;
-  add_text(config.text, activation, row_counts, cases);
+  add_text(config.text, activation, row_counts, layers, cases);
   add_vision(config.vision, activation, cases);
   for (KernelCase& c : cases) count(c);
   return cases;

@@ -44,6 +44,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   flag("--memory", flags.memory,
        "cap on all that the process takes, such as 12GiB; default 90 % of what is available");
   flag("--max-model-len", flags.max_model_len, "longest prompt and answer in tokens, such as 32k");
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
+               "keep what was computed for prompts, for later ones that begin alike; on by default")
+      ->envname(environment_name("--enable-prefix-caching"));
   flag("--max-pixels", flags.max_pixels,
        "scale pictures to at most this many pixels; default as the checkpoint says");
   flag("--min-pixels", flags.min_pixels,
@@ -110,6 +113,7 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
                  "--threads"};
   }
   config.threads = flags.threads;
+  config.enable_prefix_caching = flags.enable_prefix_caching;
   if (!flags.memory.empty()) {
     const Result<int64_t> bytes = parse_size(flags.memory, "--memory");
     if (!bytes) return bytes.error();

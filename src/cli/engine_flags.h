@@ -24,6 +24,7 @@ struct EngineFlags {
   std::string video_wrapper = "replaced";
   std::string chat_template;
   int threads = 0;
+  bool enable_prefix_caching = true;
 };
 
 /// --max-model-len → QVL_MAX_MODEL_LEN

@@ -50,13 +50,13 @@ std::string stats_text(const Generation& generation, const MediaTimings& media) 
   const Usage& u = generation.answer.usage();
   const std::vector<double> gaps = token_gaps_ms(generation.events);
   std::string out = fmt::format(
-      "tokens    {} of prompt ({} of pictures), {} of answer, ended by {}\n", u.prompt_tokens,
-      u.image_tokens, u.completion_tokens, finish_reason_name(generation.answer.finish_reason()));
+      "tokens    {} of prompt ({} of pictures, {} cached), {} of answer, ended by {}\n", u.prompt_tokens,
+      u.image_tokens, u.cached_tokens, u.completion_tokens, finish_reason_name(generation.answer.finish_reason()));
   out += fmt::format("media     decode {:.1f} ms, resize {:.1f} ms\n", media.decode_ms,
                      media.resize_ms);
   out += fmt::format("vision    {:.1f} ms\n", t.vision_ms);
   out += fmt::format("prefill   {:.1f} ms, {:.1f} tokens/s\n", t.prefill_ms,
-                     tokens_per_second(u.prompt_tokens, t.prefill_ms));
+                     tokens_per_second(u.prompt_tokens - u.cached_tokens, t.prefill_ms));
   out += fmt::format(
       "decode    {:.1f} ms, {:.1f} tokens/s; a token takes {:.1f} ms (median), {:.1f} ms (p90)\n",
       t.decode_ms, tokens_per_second(u.completion_tokens - 1, t.decode_ms), percentile(gaps, 0.5),

@@ -156,6 +156,7 @@ int run(const RunFlags& flags) {
                 {"usage",
                  {{"prompt_tokens", answer.usage().prompt_tokens},
                   {"image_tokens", answer.usage().image_tokens},
+                  {"cached_tokens", answer.usage().cached_tokens},
                   {"completion_tokens", answer.usage().completion_tokens}}},
                 {"stats", stats_json(*generation, **engine, question->timings)}};
     if (flags.logprobs >= 0) {

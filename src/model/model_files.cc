@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/dummy.h"
 #include "io/mapped_file.h"
+#include "io/model_tensors.h"
 
 namespace qvl {
 namespace {
@@ -130,6 +131,8 @@ Result<ModelFiles> open_model(const std::string& model, LoadFormat format) {
     if (!read) return read.error();
   }
   Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(model);
+  if (!weights) return in_file(weights.error(), model);
+  weights = model_tensors(std::move(*weights), files.config);
   if (!weights) return in_file(weights.error(), model);
   files.weights = std::move(*weights);
   return files;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "runtime/philox.h"
 
@@ -68,7 +69,15 @@ Sample Sampler::sample(Vec<const float> logits, const SamplingParams& params,
     for (const Candidate& c : best) out.top.push_back({c.token, c.logit});
   }
   if (!state.may_end) {
-    std::erase_if(candidates_, [&](const Candidate& c) { return ends_answer(params, c.token); });
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    const auto forbid = [&](const std::vector<int32_t>& tokens) {
+      for (const int32_t t : tokens) {
+        if (Candidate* const c = find(t)) c->logit = kNever;
+      }
+    };
+    if (!params.ignore_eos) forbid(params.eos_token_ids);
+    forbid(params.stop_token_ids);
+    std::erase_if(candidates_, [](const Candidate& c) { return c.logit == kNever; });
   }
   if (candidates_.empty()) {
     out.token = -1;
@@ -89,41 +98,49 @@ Sample Sampler::sample(Vec<const float> logits, const SamplingParams& params,
   return out;
 }
 
+/// Candidates come in the order of their tokens and are ranked only as far as a filter needs it, so
+/// the draw is a function of the logits alone.
 int32_t Sampler::draw(const SamplingParams& params, uint64_t index) {
+  const auto begin = candidates_.begin();
   auto end = candidates_.end();
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates_.size()) {
-    end = candidates_.begin() + params.top_k;
-    std::nth_element(candidates_.begin(), end, candidates_.end(), better);
-  }
-  // Descending order makes the draw a function of the logits alone, however the buffer was arranged
-  // before.
-  std::sort(candidates_.begin(), end, better);
-  const float max = candidates_.front().logit;
+  const float max = std::min_element(begin, end, better)->logit;
   const auto weight = [&](const Candidate& c) {
     return std::exp((static_cast<double>(c.logit) - max) / params.temperature);
   };
-  double total = 0;
-  for (auto it = candidates_.begin(); it != end; ++it) total += weight(*it);
-  if (params.top_p < 1.0F) {
-    double kept = 0;
-    for (auto it = candidates_.begin(); it != end; ++it) {
-      kept += weight(*it);
-      if (kept >= params.top_p * total) {
-        end = it + 1;
-        total = kept;
-        break;
-      }
-    }
+  auto ranked = begin;
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates_.size()) {
+    ranked = begin + params.top_k;
+    std::partial_sort(begin, ranked, end, better);
+    end = ranked;
   }
-  // The first candidate is the best one, and its weight is 1.
-  if (params.min_p > 0.0F) {
+  double total = 0;
+  for (auto it = begin; it != end; ++it) total += weight(*it);
+  if (params.top_p < 1.0F) {
+    constexpr std::ptrdiff_t kRankedAtOnce = 1024;  // hold nearly all probability, as a rule
+    double kept = 0;
+    auto it = begin;
+    while (it != end && kept < params.top_p * total) {
+      if (it >= ranked) {
+        if (ranked == begin && end - it > kRankedAtOnce) {
+          ranked = it + kRankedAtOnce;
+          std::partial_sort(it, ranked, end, better);
+        } else {
+          ranked = end;
+          std::sort(it, end, better);
+        }
+      }
+      kept += weight(*it++);
+    }
+    end = it;
+    total = kept;
+  }
+  if (params.min_p > 0.0F) {  // the best one's weight is 1
+    end = std::remove_if(begin, end, [&](const Candidate& c) { return weight(c) < params.min_p; });
     total = 0;
-    auto kept = candidates_.begin();
-    for (; kept != end && weight(*kept) >= params.min_p; ++kept) total += weight(*kept);
-    end = kept;
+    for (auto it = begin; it != end; ++it) total += weight(*it);
   }
   double left = uniform(params.seed, index) * total;
-  for (auto it = candidates_.begin(); it != end; ++it) {
+  for (auto it = begin; it != end; ++it) {
     left -= weight(*it);
     if (left < 0) return it->token;
   }

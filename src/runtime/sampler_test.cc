@@ -269,6 +269,19 @@ std::vector<double> expected_probabilities(const std::vector<float>& logits,
   return kept;
 }
 
+TEST(Sampler, TopPOfManyEqualTokensKeepsThoseOfTheSmallestIds) {
+  // 5000 equal tokens: the smallest set with at least half of the probability is the first 2500
+  const std::vector<float> logits(5000, 1.0F);
+  const SamplingParams p{.temperature = 1.0F, .top_p = 0.5F};
+  Sampler sampler(5000);
+  int32_t largest = 0;
+  for (uint64_t i = 0; i < 2000; ++i) {
+    largest = std::max(largest, sampler.sample({logits.data(), 5000}, p, {.index = i}).token);
+  }
+  EXPECT_LT(largest, 2500);
+  EXPECT_GE(largest, 2450);
+}
+
 TEST(Sampler, FrequenciesFollowTheDefinitionForRandomParameters) {
   for (uint64_t round = 0; round < 30; ++round) {
     auto random = [round, i = uint64_t{0}]() mutable { return uniform(round, i++); };
