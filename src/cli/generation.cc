@@ -49,9 +49,10 @@ std::string stats_text(const Generation& generation, const MediaTimings& media) 
   const Timings& t = generation.answer.timings();
   const Usage& u = generation.answer.usage();
   const std::vector<double> gaps = token_gaps_ms(generation.events);
-  std::string out = fmt::format(
-      "tokens    {} of prompt ({} of pictures, {} cached), {} of answer, ended by {}\n", u.prompt_tokens,
-      u.image_tokens, u.cached_tokens, u.completion_tokens, finish_reason_name(generation.answer.finish_reason()));
+  std::string out =
+      fmt::format("tokens    {} of prompt ({} of pictures, {} cached), {} of answer, ended by {}\n",
+                  u.prompt_tokens, u.image_tokens, u.cached_tokens, u.completion_tokens,
+                  finish_reason_name(generation.answer.finish_reason()));
   out += fmt::format("media     decode {:.1f} ms, resize {:.1f} ms\n", media.decode_ms,
                      media.resize_ms);
   out += fmt::format("vision    {:.1f} ms\n", t.vision_ms);
