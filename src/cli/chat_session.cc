@@ -77,7 +77,7 @@ Status ChatSession::command(const ChatEntry& entry, const StopQuestion& wants_st
   if (name == "load") return load(argument);
   if (name == "system") {
     const Status valid = check_utf8(argument, "/system");
-    if (!valid) return valid;
+    if (!valid) return valid.error();
     conversation_.set_system(argument);
     say(argument.empty() ? "no system message" : "system message set");
     return {};
@@ -111,7 +111,7 @@ Status ChatSession::attach(const std::string& argument) {
   UserMessage message;
   for (const std::string& path : *paths) {
     const Status attached = attach_file(message, path, prepared_->processor, options_.fps);
-    if (!attached) return attached;
+    if (!attached) return attached.error();
     const MediaItem& item = message.media.back();
     say(fmt::format("{}: {}×{}, {} tokens", one_line(path), item.source.width, item.source.height,
                     item.patches.grid.patches() / prepared_->model.config.vision.merge_unit()));
@@ -129,7 +129,7 @@ Status ChatSession::set(const std::string& argument) {
   const std::string value = argument.substr(std::min(space + 1, argument.size()));
   SamplingFlags flags = options_.sampling;
   const Status read = set_sampling(flags, argument.substr(0, space), value);
-  if (!read) return read;
+  if (!read) return read.error();
   Result<ChosenSampling> chosen =
       choose_sampling(flags, prepared_->model.generation, prepared_->processor.tokenizer());
   if (!chosen) return chosen.error();
@@ -152,7 +152,7 @@ Status ChatSession::save(const std::string& argument) const {
   if (!path) return path.error();
   const Status written =
       write_file(*path, saved_conversation(conversation_, prepared_->model.name));
-  if (!written) return written;
+  if (!written) return written.error();
   say(fmt::format("saved to {}", one_line(*path)));
   return {};
 }
@@ -175,17 +175,18 @@ Status ChatSession::load(const std::string& argument) {
 
 Status ChatSession::ask(const std::string& text, const StopQuestion& wants_stop) {
   const Status valid = check_utf8(text, "message");
-  if (!valid) return valid;
+  if (!valid) return valid.error();
   UserMessage question = std::exchange(pending_, {});
   question.add_text(text);
   media_timings_ = question.timings;
   conversation_.ask(std::move(question));
   const Status answered = answer(wants_stop);
-  if (answered || !conversation_.waits_for_answer()) return answered;
+  if (answered) return {};
+  if (!conversation_.waits_for_answer()) return answered.error();
   // Nothing is lost: what was attached waits for the next message.
   pending_ = conversation_.take_question();
   pending_.content.erase(pending_.content.size() - 1);
-  return answered;
+  return answered.error();
 }
 
 Status ChatSession::answer(const StopQuestion& wants_stop) {

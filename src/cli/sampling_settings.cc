@@ -77,6 +77,7 @@ Status set_sampling(SamplingFlags& flags, const std::string& name, const std::st
                                            [&](const Setting& s) { return s.name == key; });
   if (setting == kSettings.end()) {
     std::vector<std::string_view> names;
+    names.reserve(kSettings.size());
     for (const Setting& s : kSettings) names.push_back(s.name);
     return Error{ErrorCode::bad_command,
                  fmt::format("found '{}', expected one of {}", name, fmt::join(names, ", ")),

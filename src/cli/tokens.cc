@@ -76,7 +76,7 @@ Size resized(const MediaItem& item, const ModelConfig& model) {
 /// The start of a long text.
 std::string shortened(const std::string& text) {
   constexpr int kColumns = 32;
-  const std::string line = one_line(text);
+  std::string line = one_line(text);
   if (text_width(line) <= kColumns) return line;
   std::string_view left = line;
   std::string out;

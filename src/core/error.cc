@@ -72,9 +72,10 @@ constexpr std::array kErrors = {
               "download the file and give its path"},
     ErrorInfo{ErrorCode::bad_command, "bad_command", "the command is not usable",
               "/help lists the commands"},
-    ErrorInfo{ErrorCode::context_full, "context_full", "the conversation fills the context",
-              "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
-              "kept"},
+    ErrorInfo{
+        ErrorCode::context_full, "context_full", "the conversation fills the context",
+        "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
+        "kept"},
 };
 
 constexpr bool table_is_in_enum_order() {
