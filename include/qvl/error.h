@@ -37,6 +37,8 @@ enum class ErrorCode {
   unsupported_cpu,
   bad_flag,
   write_failed,
+  model_not_found,
+  model_incomplete,
 };
 
 struct ErrorInfo {

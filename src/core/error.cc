@@ -63,6 +63,11 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::bad_flag, "bad_flag", "the command line is not usable", "see --help"},
     ErrorInfo{ErrorCode::write_failed, "write_failed", "the file cannot be written",
               "check the folder, its permissions and the free space"},
+    ErrorInfo{ErrorCode::model_not_found, "model_not_found", "this model is not on this machine",
+              "qvl itself downloads nothing; give a checkpoint folder or fetch the model first"},
+    ErrorInfo{ErrorCode::model_incomplete, "model_incomplete",
+              "the download of this model is not complete",
+              "fetch the rest; what is there already is not downloaded again"},
 };
 
 constexpr bool table_is_in_enum_order() {

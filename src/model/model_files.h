@@ -1,6 +1,7 @@
 #pragma once
 
-/// A model by the name a user gives it: a checkpoint folder, or a preset with random weights.
+/// A model by the name a user gives it: a checkpoint folder, the id of a model that Hugging Face's
+/// tools have downloaded, or a preset with random weights.
 
 #include <memory>
 #include <string>
@@ -22,6 +23,15 @@ struct ModelFiles {
   ProcessorConfig video_processor;
   std::unique_ptr<TensorSource> weights;
 };
+
+struct ModelFolder {
+  std::string name;  ///< the id, or the folder's own name
+  std::string folder;
+};
+
+/// The checkpoint folder that `model` means. A folder of that name wins; else "org/name",
+/// "org/name@revision" or "name" is looked up in the Hugging Face cache.
+Result<ModelFolder> find_model(const std::string& model);
 
 /// Reads configs and tensor headers; no weight data.
 Result<ModelFiles> open_model(const std::string& model, LoadFormat format);
