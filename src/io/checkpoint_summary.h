@@ -1,30 +1,14 @@
 #pragma once
 
-/// What a checkpoint is made of, from config.json and the headers of its files alone: parameters,
-/// formats and how it is quantised. It also describes checkpoints that the engine cannot run.
+/// What a checkpoint is made of, from the headers of its files alone. It also describes checkpoints
+/// that the engine cannot run.
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "io/tensor_source.h"
 
 namespace qvl {
-
-/// The quantization_config of config.json, as far as the common methods agree.
-struct Quantization {
-  std::string method;      ///< "awq", "gptq", "fp8", …; empty: not quantised
-  int bits = 0;            ///< of a weight; 0: not said
-  int64_t group_size = 0;  ///< weights that share a scale; -1: a whole channel; 0: not said
-  std::vector<std::string> details;  ///< "zero points", "act-order", "blocks of 128×128", …
-  std::vector<std::string> skipped;  ///< modules that stay as they were, names or patterns
-
-  /// "awq, 4 bits, groups of 128, gemm"; "none".
-  std::string text() const;
-};
-
-/// Fields that are not as expected are left out: only config.json as a whole has to be valid JSON.
-Result<Quantization> parse_quantization(std::string_view config_json);
 
 /// Tensors of one part of the model that are stored alike.
 struct TensorGroup {
@@ -45,7 +29,6 @@ struct DTypeShare {
 };
 
 struct CheckpointSummary {
-  Quantization quantization;
   int64_t text_parameters = 0;  ///< everything but the vision tower
   int64_t vision_parameters = 0;
   int64_t tensors = 0;
@@ -54,6 +37,8 @@ struct CheckpointSummary {
   std::vector<TensorGroup> groups;  ///< in the order of the list above, then by format
 };
 
-CheckpointSummary summarize(const Quantization& quantization, const TensorSource& weights);
+/// `packed_bits` is the width of a weight in an AWQ, GPTQ or compressed-tensors file, which only
+/// config.json knows; 0 counts as 4.
+CheckpointSummary summarize(const TensorSource& weights, int packed_bits);
 
 }  // namespace qvl

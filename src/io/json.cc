@@ -242,6 +242,15 @@ std::vector<double> JsonReader::numbers(std::string_view name, NumberRange range
   return result;
 }
 
+std::vector<std::string> JsonReader::names(size_t max_count) const {
+  std::vector<std::string> result;
+  if (object_ == nullptr) return result;
+  for (auto it = object_->begin(); it != object_->end() && result.size() < max_count; ++it) {
+    result.push_back(it.key());
+  }
+  return result;
+}
+
 JsonReader JsonReader::object(std::string_view name) {
   if (!has(name)) fail(name, "an object");
   return optional_object(name);

@@ -62,6 +62,8 @@ class JsonReader {
   /// A list of exactly `count` numbers, or `fallback`.
   std::vector<double> numbers(std::string_view name, NumberRange range, size_t count,
                               std::vector<double> fallback);
+  /// The names of this object's fields, in order; at most `max_count` of them.
+  std::vector<std::string> names(size_t max_count) const;
   /// The reader of an absent object finds nothing.
   JsonReader object(std::string_view name);
   JsonReader optional_object(std::string_view name);

@@ -21,6 +21,7 @@ constexpr const char* kFile = "config.json";
 constexpr IntRange kLayers = {1, 1024};
 constexpr IntRange kWidth = {1, 65'536};
 constexpr IntRange kMlpWidth = {1, int64_t{1} << 20};
+constexpr IntRange kExperts = {1, 1024};
 constexpr IntRange kHeads = {1, 4096};
 constexpr IntRange kHeadDim = {2, 4096};
 constexpr int64_t kMaxAttentionWidth = int64_t{1} << 20;
@@ -48,24 +49,37 @@ void expect_integer(JsonReader& reader, std::string_view field, int64_t expected
   }
 }
 
-/// Refuses other families, mixtures of experts and quantised weights by the field that gives them
-/// away, before any number is read.
-void check_supported(JsonReader& root, JsonReader& text) {
-  if (!root.has("model_type")) root.fail("model_type", "\"qwen3_vl\"");
-  expect_text(root, "model_type", "qwen3_vl");
-  expect_text(text, "model_type", "qwen3_vl_text");
+/// Refuses other families by the field that gives them away, before any number is read. True for
+/// the mixture-of-experts family.
+bool check_family(JsonReader& root, JsonReader& text) {
+  if (!root.has("model_type")) root.fail("model_type", "\"qwen3_vl\" or \"qwen3_vl_moe\"");
+  const std::string type = root.text("model_type", "qwen3_vl");
+  const bool is_moe = type == "qwen3_vl_moe";
+  if (!is_moe && type != "qwen3_vl") {
+    root.fail("model_type", "\"qwen3_vl\" or \"qwen3_vl_moe\"", ErrorCode::unsupported_model);
+  }
+  expect_text(text, "model_type", is_moe ? "qwen3_vl_moe_text" : "qwen3_vl_text");
   for (const char* field : {"num_experts", "num_local_experts"}) {
     const json* const experts = text.find(field);
-    if (experts != nullptr && *experts != 0) {
-      text.fail(field, "a dense model", ErrorCode::unsupported_model);
+    if (!is_moe && experts != nullptr && *experts != 0) {
+      text.fail(field, "none with the model_type \"qwen3_vl\"", ErrorCode::unsupported_model);
     }
   }
-  for (JsonReader* reader : {&root, &text}) {
-    for (const char* field : {"quantization_config", "compression_config"}) {
-      if (!reader->has(field)) continue;
-      JsonReader method = reader->optional_object(field);
-      method.fail("quant_method", "weights that are not quantised", ErrorCode::unsupported_model);
-    }
+  return is_moe;
+}
+
+void read_experts(JsonReader& reader, TextConfig& text) {
+  text.num_experts = reader.integer("num_experts", kExperts);
+  text.num_experts_per_tok = reader.integer("num_experts_per_tok", kExperts);
+  text.moe_intermediate_size = reader.integer("moe_intermediate_size", kMlpWidth);
+  expect_integer(reader, "decoder_sparse_step", 1);
+  if (reader.has("mlp_only_layers") &&
+      !reader.integers("mlp_only_layers", {0, kLayers.max}, static_cast<size_t>(kLayers.max))
+           .empty()) {
+    reader.fail("mlp_only_layers", "an empty list", ErrorCode::unsupported_model);
+  }
+  if (text.num_experts_per_tok > text.num_experts) {
+    reader.fail("num_experts_per_tok", fmt::format("at most num_experts, {}", text.num_experts));
   }
 }
 
@@ -88,11 +102,15 @@ void read_rope(JsonReader& text, TextConfig& config) {
   std::copy(section.begin(), section.end(), config.mrope_section.begin());
 }
 
-TextConfig read_text(JsonReader& reader) {
+TextConfig read_text(JsonReader& reader, bool is_moe) {
   TextConfig text;
   text.vocab_size = reader.integer("vocab_size", kVocabulary);
   text.hidden_size = reader.integer("hidden_size", kWidth);
-  text.intermediate_size = reader.integer("intermediate_size", kMlpWidth);
+  if (is_moe) {
+    read_experts(reader, text);
+  } else {
+    text.intermediate_size = reader.integer("intermediate_size", kMlpWidth);
+  }
   text.num_hidden_layers = reader.integer("num_hidden_layers", kLayers);
   text.num_attention_heads = reader.integer("num_attention_heads", kHeads);
   text.num_key_value_heads = reader.integer("num_key_value_heads", kHeads);
@@ -193,7 +211,7 @@ double shortest_double(float value) {
 
 json text_json(const ModelConfig& config) {
   const TextConfig& text = config.text;
-  return {
+  json document = {
       {"attention_bias", false},
       {"attention_dropout", 0.0},
       // The tokenizer's ids of <|endoftext|> and <|im_end|>, as in every published size.
@@ -204,9 +222,8 @@ json text_json(const ModelConfig& config) {
       {"hidden_act", "silu"},
       {"hidden_size", text.hidden_size},
       {"initializer_range", 0.02},
-      {"intermediate_size", text.intermediate_size},
       {"max_position_embeddings", text.max_position_embeddings},
-      {"model_type", "qwen3_vl_text"},
+      {"model_type", text.is_moe() ? "qwen3_vl_moe_text" : "qwen3_vl_text"},
       {"num_attention_heads", text.num_attention_heads},
       {"num_hidden_layers", text.num_hidden_layers},
       {"num_key_value_heads", text.num_key_value_heads},
@@ -220,9 +237,20 @@ json text_json(const ModelConfig& config) {
       {"use_cache", true},
       {"vocab_size", text.vocab_size},
   };
+  if (text.is_moe()) {
+    document["decoder_sparse_step"] = 1;
+    document["mlp_only_layers"] = json::array();
+    document["moe_intermediate_size"] = text.moe_intermediate_size;
+    document["norm_topk_prob"] = true;
+    document["num_experts"] = text.num_experts;
+    document["num_experts_per_tok"] = text.num_experts_per_tok;
+  } else {
+    document["intermediate_size"] = text.intermediate_size;
+  }
+  return document;
 }
 
-json vision_json(const VisionConfig& vision) {
+json vision_json(const VisionConfig& vision, const char* model_type) {
   return {
       {"deepstack_visual_indexes", vision.deepstack_visual_indexes},
       {"depth", vision.depth},
@@ -231,7 +259,7 @@ json vision_json(const VisionConfig& vision) {
       {"in_channels", 3},
       {"initializer_range", 0.02},
       {"intermediate_size", vision.intermediate_size},
-      {"model_type", "qwen3_vl"},
+      {"model_type", model_type},
       {"num_heads", vision.num_heads},
       {"num_position_embeddings", vision.num_position_embeddings},
       {"out_hidden_size", vision.out_hidden_size},
@@ -250,11 +278,15 @@ Result<ModelConfig> parse_model_config(std::string_view text) {
   std::optional<Error> error;
   JsonReader root(*document, kFile, error);
   JsonReader text_reader = root.optional_object("text_config");
-  check_supported(root, text_reader);
+  const bool is_moe = check_family(root, text_reader);
+  ModelConfig config;
+  config.quantization = read_quantization(root);
+  if (config.quantization.method == QuantMethod::none) {
+    config.quantization = read_quantization(text_reader);
+  }
   text_reader = root.object("text_config");
   JsonReader vision_reader = root.object("vision_config");
-  ModelConfig config;
-  config.text = read_text(text_reader);
+  config.text = read_text(text_reader, is_moe);
   config.vision = read_vision(vision_reader);
   config.tie_word_embeddings =
       root.boolean("tie_word_embeddings", text_reader.boolean("tie_word_embeddings", false));
@@ -268,15 +300,18 @@ Result<ModelConfig> parse_model_config(std::string_view text) {
 }
 
 std::string model_config_json(const ModelConfig& config) {
+  const bool is_moe = config.text.is_moe();
+  const char* const model_type = is_moe ? "qwen3_vl_moe" : "qwen3_vl";
   const json document = {
-      {"architectures", {"Qwen3VLForConditionalGeneration"}},
+      {"architectures",
+       {is_moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration"}},
       {"image_token_id", config.image_token_id},
-      {"model_type", "qwen3_vl"},
+      {"model_type", model_type},
       {"text_config", text_json(config)},
       {"tie_word_embeddings", config.tie_word_embeddings},
       {"transformers_version", "4.57.0.dev0"},
       {"video_token_id", config.video_token_id},
-      {"vision_config", vision_json(config.vision)},
+      {"vision_config", vision_json(config.vision, model_type)},
       {"vision_end_token_id", config.vision_end_token_id},
       {"vision_start_token_id", config.vision_start_token_id},
   };

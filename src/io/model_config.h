@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/quantization_config.h"
 #include "qvl/result.h"
 
 namespace qvl {
@@ -25,9 +26,13 @@ struct TextConfig {
   float rms_norm_eps = 1e-6F;
   double rope_theta = 0;
   std::array<int, 3> mrope_section{};  ///< frequencies per axis: T, H, W; they sum to head_dim / 2
+  int64_t num_experts = 0;             ///< of every layer's MLP; 0: a dense model
+  int64_t num_experts_per_tok = 0;
+  int64_t moe_intermediate_size = 0;  ///< of one expert; a dense model has intermediate_size
 
   int64_t q_size() const { return num_attention_heads * head_dim; }
   int64_t kv_size() const { return num_key_value_heads * head_dim; }
+  bool is_moe() const { return num_experts > 0; }
 };
 
 struct VisionConfig {
@@ -50,6 +55,7 @@ struct VisionConfig {
 struct ModelConfig {
   TextConfig text;
   VisionConfig vision;
+  QuantizationConfig quantization;
   bool tie_word_embeddings = false;
   int32_t image_token_id = -1;
   int32_t video_token_id = -1;
@@ -57,8 +63,8 @@ struct ModelConfig {
   int32_t vision_end_token_id = -1;
 };
 
-/// Every number is range-checked; what this engine cannot run (MoE, YaRN, quantisation) is
-/// unsupported_model and says which field.
+/// Every number is range-checked; what this engine cannot run (YaRN, unknown quantisation, layers
+/// that mix experts and dense MLPs) is unsupported_model and says which field.
 Result<ModelConfig> parse_model_config(std::string_view json);
 
 /// The config.json text of `config`, in the published form.

@@ -184,27 +184,17 @@ TEST(ModelConfig, TheTopLevelDecidesAboutTying) {
 }
 
 TEST(ModelConfig, OtherModelsAreUnsupported) {
-  EXPECT_EQ(unsupported(with("/model_type", "qwen3_vl_moe")),
-            "model_type: found \"qwen3_vl_moe\", expected \"qwen3_vl\"");
   EXPECT_EQ(unsupported(R"({"model_type": "llama"})"),
-            "model_type: found \"llama\", expected \"qwen3_vl\"");
-  EXPECT_EQ(problem("{}"), "model_type: found nothing, expected \"qwen3_vl\"");
+            "model_type: found \"llama\", expected \"qwen3_vl\" or \"qwen3_vl_moe\"");
+  EXPECT_EQ(problem("{}"), "model_type: found nothing, expected \"qwen3_vl\" or \"qwen3_vl_moe\"");
   EXPECT_EQ(unsupported(with("/text_config/model_type", "qwen3_vl_moe_text")),
             "text_config.model_type: found \"qwen3_vl_moe_text\", expected \"qwen3_vl_text\"");
   EXPECT_EQ(unsupported(with("/text_config/num_experts", 128)),
-            "text_config.num_experts: found 128, expected a dense model");
+            "text_config.num_experts: found 128, expected none with the model_type \"qwen3_vl\"");
   EXPECT_EQ(problem(with("/text_config/num_experts", 0)), "none");
   EXPECT_EQ(unsupported(with("/text_config/num_local_experts", 8)),
-            "text_config.num_local_experts: found 8, expected a dense model");
-  EXPECT_EQ(unsupported(with("/quantization_config", {{"quant_method", "awq"}})),
-            "quantization_config.quant_method: found \"awq\", expected weights that are not "
-            "quantised");
-  EXPECT_EQ(unsupported(with("/text_config/quantization_config", {{"quant_method", "fp8"}})),
-            "text_config.quantization_config.quant_method: found \"fp8\", expected weights that "
-            "are not quantised");
-  EXPECT_EQ(unsupported(with("/compression_config", {{"format", "pack-quantized"}})),
-            "compression_config.quant_method: found nothing, expected weights that are not "
-            "quantised");
+            "text_config.num_local_experts: found 8, expected none with the model_type "
+            "\"qwen3_vl\"");
   EXPECT_EQ(problem(with("/quantization_config", nullptr)), "none");
   EXPECT_EQ(unsupported(with("/text_config/attention_bias", true)),
             "text_config.attention_bias: found true, expected false");
@@ -342,6 +332,118 @@ TEST(ModelConfig, MustBeAnObjectOfObjects) {
   EXPECT_EQ(problem(without("/text_config")), "text_config: found nothing, expected an object");
   EXPECT_EQ(problem(without("/vision_config")), "vision_config: found nothing, expected an object");
   EXPECT_EQ(problem("{", ErrorCode::bad_json), "syntax error near byte 2");
+}
+
+/// The published file as one of a mixture of experts.
+json moe_document() {
+  json document = json::parse(kPublished);
+  document["model_type"] = "qwen3_vl_moe";
+  json& text = document["text_config"];
+  text["model_type"] = "qwen3_vl_moe_text";
+  text["num_experts"] = 128;
+  text["num_experts_per_tok"] = 8;
+  text["moe_intermediate_size"] = 768;
+  text["decoder_sparse_step"] = 1;
+  text["mlp_only_layers"] = json::array();
+  return document;
+}
+
+TEST(ModelConfig, ReadsAMixtureOfExperts) {
+  json document = moe_document();
+  document["text_config"].erase("intermediate_size");
+  const Result<ModelConfig> config = parse_model_config(document.dump());
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_TRUE(config->text.is_moe());
+  EXPECT_EQ(config->text.num_experts, 128);
+  EXPECT_EQ(config->text.num_experts_per_tok, 8);
+  EXPECT_EQ(config->text.moe_intermediate_size, 768);
+
+  const Result<ModelConfig> again = parse_model_config(model_config_json(*config));
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->text.num_experts_per_tok, 8);
+  EXPECT_EQ(again->text.moe_intermediate_size, 768);
+}
+
+TEST(ModelConfig, RefusesExpertsThatThisEngineCannotPlace) {
+  const auto with_text = [](const char* field, const json& value) {
+    json document = moe_document();
+    document["text_config"][field] = value;
+    return document.dump();
+  };
+  EXPECT_EQ(unsupported(with_text("decoder_sparse_step", 2)),
+            "text_config.decoder_sparse_step: found 2, expected 1");
+  EXPECT_EQ(unsupported(with_text("mlp_only_layers", {0})),
+            "text_config.mlp_only_layers: found a list of 1, expected an empty list");
+  EXPECT_EQ(problem(with_text("num_experts_per_tok", 129)),
+            "text_config.num_experts_per_tok: found 129, expected at most num_experts, 128");
+  EXPECT_EQ(unsupported(with_text("model_type", "qwen3_vl_text")),
+            "text_config.model_type: found \"qwen3_vl_text\", expected \"qwen3_vl_moe_text\"");
+}
+
+QuantizationConfig quantization(const json& config) {
+  const Result<ModelConfig> parsed = parse_model_config(with("/quantization_config", config));
+  if (parsed) return parsed->quantization;
+  ADD_FAILURE() << parsed.error().message();
+  return {};
+}
+
+TEST(ModelConfig, ReadsHowWeightsAreQuantised) {
+  EXPECT_EQ(quantization_text(quantization({{"quant_method", "awq"},
+                                            {"bits", 4},
+                                            {"group_size", 128},
+                                            {"version", "gemm"},
+                                            {"zero_point", true}})),
+            "AWQ, 4 bits, groups of 128");
+  const QuantizationConfig gptq = quantization({{"quant_method", "gptq"},
+                                                {"bits", 4},
+                                                {"group_size", -1},
+                                                {"desc_act", true},
+                                                {"checkpoint_format", "gptq_v2"}});
+  EXPECT_EQ(gptq.method, QuantMethod::gptq);
+  EXPECT_EQ(gptq.group_size, -1);
+  EXPECT_TRUE(gptq.gptq_v2);
+  const QuantizationConfig fp8 =
+      quantization({{"quant_method", "fp8"}, {"weight_block_size", {128, 64}}});
+  EXPECT_EQ(fp8.block_rows, 128);
+  EXPECT_EQ(fp8.block_cols, 64);
+  const json group = {{"targets", {"Linear"}},
+                      {"weights",
+                       {{"num_bits", 4},
+                        {"type", "int"},
+                        {"symmetric", true},
+                        {"strategy", "group"},
+                        {"group_size", 32}}}};
+  EXPECT_EQ(quantization_text(quantization({{"quant_method", "compressed-tensors"},
+                                            {"format", "pack-quantized"},
+                                            {"config_groups", {{"group_0", group}}}})),
+            "compressed-tensors, 4 bits, groups of 32");
+  EXPECT_EQ(problem(with("/compression_config", {{"format", "pack-quantized"}})), "none");
+  EXPECT_EQ(problem(with("/text_config/quantization_config", {{"quant_method", "fp8"}})), "none");
+}
+
+TEST(ModelConfig, RefusesQuantisationThatItCannotRead) {
+  const auto refusal = [](const json& config) {
+    return unsupported(with("/quantization_config", config));
+  };
+  EXPECT_EQ(
+      refusal({{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}}),
+      "quantization_config.quant_method: found \"bitsandbytes\", expected the BF16 checkpoint "
+      "that this one was made from, or its AWQ, GPTQ or FP8 version");
+  EXPECT_EQ(refusal({{"quant_method", "hqq"}}),
+            "quantization_config.quant_method: found \"hqq\", expected \"awq\", \"gptq\", "
+            "\"compressed-tensors\" or \"fp8\"");
+  EXPECT_EQ(refusal({{"quant_method", "awq"}, {"bits", 4}, {"version", "gemv"}}),
+            "quantization_config.version: found \"gemv\", expected \"gemm\"");
+  EXPECT_EQ(refusal({{"quant_method", "gptq"}, {"bits", 3}, {"group_size", 128}}),
+            "quantization_config.bits: found 3, expected 4 or 8");
+  EXPECT_EQ(
+      refusal({{"quant_method", "compressed-tensors"}, {"format", "nvfp4-pack-quantized"}}),
+      "quantization_config.format: found \"nvfp4-pack-quantized\", expected \"pack-quantized\", "
+      "\"float-quantized\" or \"int-quantized\"");
+  EXPECT_EQ(refusal({{"quant_method", "compressed-tensors"},
+                     {"sparsity_config", {{"format", "sparse-24-bitmask"}}}}),
+            "quantization_config.sparsity_config.format: found \"sparse-24-bitmask\", expected "
+            "\"dense\"");
 }
 
 }  // namespace

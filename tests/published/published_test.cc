@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "io/checkpoint_summary.h"
-#include "io/mapped_file.h"
 #include "io/test_folder.h"
 #include "model/model_files.h"
 #include "model/weights.h"
@@ -23,11 +22,6 @@ Result<WeightPlan> plan(const ModelFiles& files) {
   return plan_weights(Ref{}, files.config, *files.weights, ActFormat::bf16);
 }
 
-CheckpointSummary summary(const std::string& folder, const ModelFiles& files) {
-  const Result<std::string> config = read_file(folder + "/config.json", 1 << 20);
-  return summarize(*parse_quantization(*config), *files.weights);
-}
-
 /// Writes the checkpoint and expects that the engine would load all of it.
 void expect_loadable(std::string_view size_name, Format format, const Spelling& spelling = {},
                      const std::vector<std::string>& unused = {}) {
@@ -41,7 +35,7 @@ void expect_loadable(std::string_view size_name, Format format, const Spelling& 
   EXPECT_EQ(weights->unused, unused);
   EXPECT_GT(weights->bytes, 0);
 
-  const CheckpointSummary found = summary(folder.path(), *files);
+  const CheckpointSummary found = summarize(*files->weights, files->config.quantization.bits);
   EXPECT_EQ(found.vision_parameters, size.vision_parameters);
   EXPECT_EQ(found.text_parameters, size.text_parameters);
   EXPECT_EQ(found.tensors, written.tensors);
