@@ -61,7 +61,7 @@ Result<ModelFiles> open_preset(const std::string& preset) {
   if (!data) return data.error();
   ModelFiles files;
   files.name = preset + " (random weights)";
-  files.text_folder = *data + "/qwen3-vl-tokenizer";
+  files.text_folder = *data + "/" + text_folder_name(preset_variant(preset));
   files.config = *config;
   files.generation.eos_token_ids = {151645, 151643};
   files.video_processor.min_pixels = 4096;
@@ -71,6 +71,10 @@ Result<ModelFiles> open_preset(const std::string& preset) {
 }
 
 }  // namespace
+
+std::string text_folder_name(Variant variant) {
+  return variant == Variant::thinking ? "qwen3-vl-thinking" : "qwen3-vl-tokenizer";
+}
 
 Result<std::string> data_folder() {
   if (const char* set = std::getenv("QVL_DATA_DIR"); set != nullptr && *set != '\0')

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "io/dummy.h"
 #include "io/model_config.h"
 #include "io/processor_config.h"
 #include "io/tensor_source.h"
@@ -40,5 +41,7 @@ Result<ModelFiles> open_model(const std::string& model, LoadFormat format);
 /// from the program's own path in a source tree (<root>/models) or an installation
 /// (<prefix>/share/qvl).
 Result<std::string> data_folder();
+/// Of the folder below it that holds the tokenizer and the chat template of a variant.
+std::string text_folder_name(Variant variant);
 
 }  // namespace qvl
