@@ -47,6 +47,15 @@ struct Cpu {
 /// `isa` must be supported by this processor (detect_isa() or lower).
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa);
 
+/// The largest mixture of experts of one engine; all zero without one.
+struct MoeShape {
+  int64_t rows = 0;  ///< of a text step
+  int64_t hidden_size = 0;
+  int64_t moe_intermediate_size = 0;
+  int64_t num_experts = 0;
+  int64_t top_k = 0;
+};
+
 /// The largest shapes that operators of one engine will see; what scratch memory is sized by.
 struct OperatorShapes {
   int64_t max_rows = 0;           ///< of a text step or a vision pass
@@ -55,6 +64,7 @@ struct OperatorShapes {
   int64_t max_attention_len = 0;  ///< longest segment of vision attention, in patches
   int64_t max_heads = 0;
   int64_t max_head_dim = 0;
+  MoeShape moe{};
 };
 inline int64_t scratch_bytes(const Ref&, const OperatorShapes&) { return 0; }
 int64_t scratch_bytes(const Cpu&, const OperatorShapes& shapes);

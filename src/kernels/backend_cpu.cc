@@ -4,6 +4,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu_kernels.h"
+#include "kernels/moe_cpu.h"
 #include "kernels/multiply_cpu.h"
 #include "kernels/softmax_cpu.h"
 
@@ -84,6 +85,7 @@ Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa) {
 int64_t scratch_bytes(const Cpu& cpu, const OperatorShapes& shapes) {
   return std::max(
       {multiply_scratch_bytes(cpu, shapes.max_rows, shapes.max_in),
+       moe_scratch_bytes(cpu, shapes.moe),
        attention_scratch_bytes(cpu, shapes.max_rows, shapes.max_heads, shapes.max_head_dim),
        vision_attention_scratch_bytes(cpu, shapes.max_heads, shapes.max_head_dim,
                                       shapes.max_attention_len)});

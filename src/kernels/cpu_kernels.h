@@ -141,12 +141,13 @@ struct DivideJob {
   ValueType y_type = ValueType::f32;
 };
 
-/// x = y or x += y or x += Σ weight_i · y_i, float32, for rows of plain vectors.
+/// x = scale · y or x += scale · y or x += Σ weight_i · y_i, float32, for rows of plain vectors.
 enum class Blend : uint8_t { set, add };
 struct BlendJob {
   Blend blend = Blend::set;
   const void* y = nullptr;
   ValueType y_type = ValueType::f32;
+  float scale = 1.0F;
   float* x = nullptr;
   int64_t cols = 0;
 };

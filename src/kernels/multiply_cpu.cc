@@ -10,8 +10,6 @@ namespace {
 /// Rows prepared at a time: bounds the scratch memory of long prompts and big pictures, and leaves
 /// enough work per weight to hide its reading.
 constexpr int64_t kPreparedRows = 960;
-/// Rows of one thread's sums at a time; with 64 columns they stay in the second-level cache.
-constexpr int64_t kBlockRows = 192;
 
 /// With this many rows at most, reading the weights is what takes the time. They are asked for some
 /// KiB ahead, a time that covers the latency of memory.
@@ -20,33 +18,14 @@ constexpr int64_t kStreamAhead = 3072;
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-/// One cache line beyond a whole number of them: rows of 4096 bytes would share their cache sets.
-int64_t operand_stride(int64_t in) { return divide_up(in, 32) * 32 + 32; }
-
-int64_t element_bytes(RowFormat format) { return format == RowFormat::bf16_pairs ? 2 : 4; }
-
 /// One group of columns of one block of rows.
 void multiply_block(const Cpu& cpu, const OperandRows& a, const Linear& w,
                     const PanelLayout& layout, const Product& product, int64_t group, int64_t first,
                     int64_t last, float* sums) {
   const int64_t panel = group * kGroupPanels;
   const int64_t count = last - first;
-  const GemmJob gemm{
-      .a = static_cast<const std::byte*>(a.data) + first * a.stride * element_bytes(a.format),
-      .a_stride = a.stride,
-      .a_format = a.format,
-      .b_format = layout.format,
-      .b = static_cast<const std::byte*>(w.data) + panel * layout.panel_bytes,
-      .b_row_bytes = layout.row_bytes(),
-      .panel_bytes = layout.panel_bytes,
-      .rows = count,
-      .panels = std::min(kGroupPanels, layout.panels - panel),
-      .k = w.desc.in,
-      .c = sums,
-      .c_stride = kGroupCols,
-      .prefetch = count <= kStreamedRows ? kStreamAhead : 0,
-  };
-  cpu.kernels->gemm(gemm);
+  multiply_panels(cpu, a, first, count, w, panel, std::min(kGroupPanels, layout.panels - panel),
+                  sums);
   const int64_t group_cols = kGroupCols / (product.finish == Finish::silu_mul ? 2 : 1);
   const int64_t column = group * group_cols;
   const ActMat& y = product.y;
@@ -72,6 +51,26 @@ void multiply_block(const Cpu& cpu, const OperandRows& a, const Linear& w,
 RowFormat row_format(const Cpu& cpu, const LinearDesc& desc) {
   if (desc.activation == ActFormat::f32) return RowFormat::f32;
   return desc.weight == WeightFormat::bf16 ? cpu.kernels->bf16_rows : RowFormat::rounded_f32;
+}
+
+void multiply_panels(const Cpu& cpu, const OperandRows& a, int64_t first, int64_t count,
+                     const Linear& w, int64_t panel, int64_t panels, float* sums) {
+  const PanelLayout layout(w.desc);
+  cpu.kernels->gemm({
+      .a = static_cast<const std::byte*>(a.data) + first * a.stride * element_bytes(a.format),
+      .a_stride = a.stride,
+      .a_format = a.format,
+      .b_format = layout.format,
+      .b = static_cast<const std::byte*>(w.data) + panel * layout.panel_bytes,
+      .b_row_bytes = layout.row_bytes(),
+      .panel_bytes = layout.panel_bytes,
+      .rows = count,
+      .panels = panels,
+      .k = w.desc.in,
+      .c = sums,
+      .c_stride = kGroupCols,
+      .prefetch = count <= kStreamedRows ? kStreamAhead : 0,
+  });
 }
 
 void multiply(Cpu& cpu, const OperandRows& rows, const Linear& w, const Product& product) {

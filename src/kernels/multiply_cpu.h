@@ -17,6 +17,13 @@ struct OperandRows {
   RowFormat format = RowFormat::f32;
 };
 
+constexpr int64_t element_bytes(RowFormat format) {
+  return format == RowFormat::bf16_pairs ? 2 : 4;
+}
+/// Where prepared rows of `in` elements lie apart: one cache line beyond a whole number of them,
+/// for rows of 4096 bytes would share their cache sets.
+constexpr int64_t operand_stride(int64_t in) { return (in + 31) / 32 * 32 + 32; }
+
 /// Prepares rows [first, first + count); `to` is the first one's place.
 using PrepareRows = FunctionRef<void(int64_t first, int64_t count, const OperandRows& to)>;
 
@@ -30,6 +37,14 @@ RowFormat row_format(const Cpu& cpu, const LinearDesc& desc);
 constexpr ValueType value_type(DType dtype) {
   return dtype == DType::bf16 ? ValueType::bf16 : ValueType::f32;
 }
+
+/// Rows of one thread's sums at a time; with kGroupCols columns they stay in the second-level
+/// cache.
+constexpr int64_t kBlockRows = 192;
+/// sums = rows [first, first + count) of `a` by panels [panel, panel + panels) of w, at most
+/// kBlockRows by kGroupPanels of them, without bias.  sums: [count, kGroupCols]
+void multiply_panels(const Cpu& cpu, const OperandRows& a, int64_t first, int64_t count,
+                     const Linear& w, int64_t panel, int64_t panels, float* sums);
 
 /// y.rows rows of the product, from rows that `prepare` makes.
 void multiply(Cpu& cpu, PrepareRows prepare, const Linear& w, const Product& product);

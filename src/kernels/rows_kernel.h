@@ -160,9 +160,11 @@ struct RowsKernel {
   }
 
   static void blend(const BlendJob& job) {
+    const Floats scale = Simd::set1(job.scale);
     for_vectors(job.cols, [&](int64_t i, int64_t n) {
-      Floats v = load(job.y, job.y_type, i, n);
-      if (job.blend == Blend::add) v = Simd::add(Simd::load_first(job.x + i, n), v);
+      const Floats y = load(job.y, job.y_type, i, n);
+      const Floats v = job.blend == Blend::add ? Simd::fma(scale, y, Simd::load_first(job.x + i, n))
+                                               : Simd::mul(scale, y);
       Simd::store_first(job.x + i, v, n);
     });
   }

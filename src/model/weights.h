@@ -8,7 +8,7 @@
 #include "io/model_config.h"
 #include "io/tensor_source.h"
 #include "kernels/attention.h"
-#include "kernels/norm_linear.h"
+#include "kernels/moe.h"
 
 namespace qvl {
 
@@ -20,6 +20,7 @@ struct TextLayerWeights {
   RmsNorm post_attention_norm;
   Linear gate_up;
   Linear down;
+  Experts experts;  ///< of a mixture-of-experts layer, which has no gate_up and down of its own
 };
 
 struct TextWeights {
