@@ -51,6 +51,7 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   processor.image_config_ = model.image_processor;
   processor.video_config_ = model.video_processor;
   processor.video_wrapper_ = options.video_wrapper;
+  processor.max_image_edge_ = options.max_image_edge;
   for (ProcessorConfig* c : {&processor.image_config_, &processor.video_config_}) {
     if (options.min_pixels > 0) c->min_pixels = options.min_pixels;
     if (options.max_pixels > 0) c->max_pixels = options.max_pixels;
@@ -67,7 +68,8 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
   const Result<Size> size =
-      smart_resize(image->size, {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
+      smart_resize(within_edge(image->size, max_image_edge_, c.patch_size * c.merge_size),
+                   {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
