@@ -27,8 +27,8 @@ enum class LoadFormat : uint8_t { checkpoint, dummy };
 enum class BackendKind : uint8_t { cpu, ref };
 enum class IsaChoice : uint8_t { best, avx2, avx512, avx512_bf16 };
 
-/// Element type of activations and cache. `automatic`: bfloat16 for BF16 weights, otherwise
-/// float32.
+/// Element type of activations and cache. `automatic`: bfloat16 for BF16 and quantised weights,
+/// otherwise float32.
 enum class ActivationType : uint8_t { automatic, float32, bfloat16 };
 
 struct EngineConfig {

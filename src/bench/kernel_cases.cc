@@ -3,15 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace qvl {
 namespace {
 
 /// In the order of Op.
 constexpr std::array<std::string_view, kOpCount> kOpNames = {
-    "gather_rows",           "rms_norm_linear",        "attention",   "linear_residual",
-    "rms_norm_gate_up_silu", "rms_norm_head",          "patch_embed", "layer_norm_linear",
-    "vision_attention",      "layer_norm_linear_gelu", "linear",
+    "gather_rows",
+    "rms_norm_linear",
+    "attention",
+    "linear_residual",
+    "rms_norm_gate_up_silu",
+    "rms_norm_moe",
+    "rms_norm_head",
+    "patch_embed",
+    "layer_norm_linear",
+    "vision_attention",
+    "layer_norm_linear_gelu",
+    "linear",
 };
 
 /// Bytes per element that an operator on weights moves beside them.
@@ -39,6 +49,7 @@ RowBytes row_bytes(Op op, int64_t act) {
       return {.x = act, .y = act};
     case Op::gather_rows:
     case Op::attention:
+    case Op::rms_norm_moe:
     case Op::vision_attention:
       break;
   }
@@ -71,7 +82,20 @@ void count_attention(KernelCase& c) {
   c.flops = 4 * visible * c.heads.num_heads * d;
 }
 
+/// The router, the chosen experts and the residual, which is read and written.
+void count_experts(KernelCase& c) {
+  const MoeShape& m = c.moe;
+  const auto experts = static_cast<double>(m.num_experts);
+  const double missed = 1 - static_cast<double>(m.top_k) / experts;  // by one row
+  const auto chosen = std::llround(experts * (1 - std::pow(missed, static_cast<double>(c.rows))));
+  const int64_t expert = 3 * m.hidden_size * m.moe_intermediate_size;
+  const int64_t router = m.num_experts * m.hidden_size;
+  c.bytes = (router + chosen * expert) * 2 + m.hidden_size * 4 + c.rows * m.hidden_size * 8;
+  c.flops = 2 * c.rows * (router + m.top_k * expert);
+}
+
 void count(KernelCase& c) {
+  if (c.op == Op::rms_norm_moe) return count_experts(c);
   if (c.op == Op::attention || c.op == Op::vision_attention) return count_attention(c);
   if (c.op == Op::gather_rows) return count_gather(c);
   count_product(c);
@@ -88,6 +112,8 @@ void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t
                        .rows = rows,
                        .activation = activation,
                        .weight = {out, in, WeightFormat::bf16, activation, kind}});
+      if (op != Op::rms_norm_moe) continue;
+      cases.back().moe = {rows, in, t.moe_intermediate_size, t.num_experts, t.num_experts_per_tok};
     }
   };
   const auto attention = [&](std::string_view part, int64_t rows, int64_t context) {
@@ -103,9 +129,14 @@ void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t
   for (const int64_t context : kDecodeContexts) attention("decode", 1, context);
   attention("prefill", kPromptRows, kPromptRows);
   product(Op::linear_residual, "o", t.hidden_size, t.q_size());
-  product(Op::rms_norm_gate_up_silu, "gate_up", 2 * t.intermediate_size, t.hidden_size,
-          LinearKind::gate_up);
-  product(Op::linear_residual, "down", t.hidden_size, t.intermediate_size);
+  if (t.is_moe()) {
+    product(Op::rms_norm_moe, "experts", 2 * t.moe_intermediate_size, t.hidden_size,
+            LinearKind::gate_up);
+  } else {
+    product(Op::rms_norm_gate_up_silu, "gate_up", 2 * t.intermediate_size, t.hidden_size,
+            LinearKind::gate_up);
+    product(Op::linear_residual, "down", t.hidden_size, t.intermediate_size);
+  }
   product(Op::rms_norm_head, "head", t.vocab_size, t.hidden_size);
 }
 

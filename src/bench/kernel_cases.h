@@ -20,6 +20,7 @@ enum class Op : uint8_t {
   attention,
   linear_residual,
   rms_norm_gate_up_silu,
+  rms_norm_moe,
   rms_norm_head,
   patch_embed,
   layer_norm_linear,
@@ -50,10 +51,11 @@ struct KernelCase {
   int64_t rows = 0;       ///< of the result: tokens, patches or merged patches
   int64_t context = 0;    ///< attention: keys that the last row sees
   ActFormat activation = ActFormat::bf16;
-  LinearDesc weight{};  ///< out is 0 where nothing is multiplied by weights
+  LinearDesc weight{};  ///< out is 0 where nothing is multiplied by weights; of experts: gate_up's
   bool has_bias = false;
   int64_t merge = 1;  ///< rows of x that make one row of the product
   HeadShape heads{};  ///< of attention
+  MoeShape moe{};     ///< of experts
   int64_t bytes = 0;  ///< weights, cache and activations, each read or written once
   int64_t flops = 0;  ///< of products: two per multiply-add; norms and such are not counted
 };
@@ -61,7 +63,8 @@ struct KernelCase {
 /// All cases of a model in the order of the forward pass. Text operators on weights run at each of
 /// `row_counts`; the head only up to kMaxHeadRows of them, for it sees one row per sequence.
 /// Attention: one generated token with 512 and with 4096 tokens of context, a prompt of 512.
-/// Vision: one picture of 3072 patches.
+/// Vision: one picture of 3072 patches. Rows choose their experts independently of each other, so
+/// `bytes` counts as many experts as are chosen by any of them in the mean.
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,
                                      std::span<const int64_t> row_counts);
 

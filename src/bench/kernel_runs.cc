@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bench/kernel_data.h"
+#include "kernels/moe.h"
 #include "kernels/patch_embed.h"
 #include "kernels/vision_attention.h"
 
@@ -85,6 +86,38 @@ Call gather_call(Cpu& cpu, const KernelCase& c, KernelData& data, const Linear& 
   };
 }
 
+using SharedExperts = std::shared_ptr<const Experts>;
+
+/// All experts of a layer.
+SharedExperts make_experts(const KernelCase& c, KernelData& data) {
+  const MoeShape& m = c.moe;
+  const auto linear = [&](int64_t out, int64_t in, ActFormat activation, LinearKind kind) {
+    return data.linear({out, in, WeightFormat::bf16, activation, kind}, /*has_bias=*/false);
+  };
+  auto experts = std::make_shared<Experts>();
+  experts->top_k = m.top_k;
+  experts->router = linear(m.num_experts, m.hidden_size, ActFormat::f32, LinearKind::plain);
+  for (int64_t e = 0; e < m.num_experts; ++e) {
+    experts->gate_up.push_back(data.linear(c.weight, /*has_bias=*/false));
+    experts->down.push_back(
+        linear(m.hidden_size, m.moe_intermediate_size, c.activation, LinearKind::plain));
+  }
+  return experts;
+}
+
+/// What rotates are the rows: each takes experts of its own.
+Call moe_call(Cpu& cpu, const KernelCase& c, const RunMemory& memory, KernelData& data,
+              const SharedExperts& experts) {
+  std::vector<Mat<float>> xs;
+  for (int64_t i = 0; i < memory.copies(c.rows, c.bytes); ++i) {
+    xs.push_back(data.matrix<float>(c.rows, c.moe.hidden_size));
+  }
+  return [&cpu, experts, roles = roles_of(c), norm = data.rms_norm(c.moe.hidden_size),
+          rotation = Rotation(std::move(xs))]() mutable {
+    rms_norm_moe(cpu, roles, norm, *experts, rotation.next());
+  };
+}
+
 Call product_call(Cpu& cpu, const KernelCase& c, KernelData& data, Rotation<Linear> weights) {
   const int64_t in = c.weight.in;
   const int64_t out = c.weight.kind == LinearKind::gate_up ? c.weight.out / 2 : c.weight.out;
@@ -135,6 +168,7 @@ Call product_call(Cpu& cpu, const KernelCase& c, KernelData& data, Rotation<Line
       };
     case Op::gather_rows:
     case Op::attention:
+    case Op::rms_norm_moe:
     case Op::vision_attention:
       break;
   }
@@ -159,7 +193,7 @@ std::vector<WeightSet> weight_sets(const Cpu& cpu, std::span<const KernelCase> c
                                    const RunMemory& memory) {
   std::vector<WeightSet> sets;
   for (const KernelCase& c : cases) {
-    if (c.weight.out == 0) continue;
+    if (c.weight.out == 0 || c.op == Op::rms_norm_moe) continue;
     auto set =
         std::find_if(sets.begin(), sets.end(), [&](const WeightSet& s) { return s.serves(c); });
     if (set == sets.end()) set = sets.insert(set, {c.weight, c.has_bias, 1, {}});
@@ -177,10 +211,14 @@ std::vector<Call> make_calls(Cpu& cpu, std::span<const KernelCase> cases, const 
       set.linears.push_back(data.linear(set.desc, set.has_bias));
     }
   }
+  SharedExperts experts;  // of all cases, which differ in rows only
   std::vector<Call> calls;
   for (const KernelCase& c : cases) {
     if (c.op == Op::attention) {
       calls.push_back(attention_call(cpu, c, memory, data));
+    } else if (c.op == Op::rms_norm_moe) {
+      if (experts == nullptr) experts = make_experts(c, data);
+      calls.push_back(moe_call(cpu, c, memory, data, experts));
     } else if (c.op == Op::vision_attention) {
       calls.push_back(vision_attention_call(cpu, c, data));
     } else {
@@ -201,6 +239,7 @@ OperatorShapes operator_shapes(std::span<const KernelCase> cases) {
     shapes.max_out = std::max(shapes.max_out, c.weight.out);
     shapes.max_heads = std::max(shapes.max_heads, c.heads.num_heads);
     shapes.max_head_dim = std::max(shapes.max_head_dim, c.heads.head_dim);
+    if (c.moe.rows > shapes.moe.rows) shapes.moe = c.moe;
     if (c.op == Op::vision_attention) {
       shapes.max_attention_len = std::max(shapes.max_attention_len, c.rows);
     }

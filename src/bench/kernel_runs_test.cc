@@ -32,6 +32,16 @@ std::vector<KernelCase> tiny_cases(ActFormat activation) {
   return kernel_cases(tiny_config(), activation, rows);
 }
 
+std::vector<KernelCase> tiny_moe_cases(ActFormat activation) {
+  ModelConfig config = tiny_config();
+  config.text.intermediate_size = 0;
+  config.text.num_experts = 5;
+  config.text.num_experts_per_tok = 2;
+  config.text.moe_intermediate_size = 19;
+  const std::vector<int64_t> rows = {1, 67};
+  return kernel_cases(config, activation, rows);
+}
+
 constexpr RunMemory kLittleMemory{.available_bytes = 256 << 20, .rotated_bytes = 10'000};
 
 TEST(KernelRuns, EveryOperatorRunsOnEveryInstructionSetOfThisProcessor) {
@@ -39,13 +49,15 @@ TEST(KernelRuns, EveryOperatorRunsOnEveryInstructionSetOfThisProcessor) {
   ASSERT_TRUE(best) << best.error().message();
   Threads threads(2);
   for (const ActFormat activation : {ActFormat::bf16, ActFormat::f32}) {
-    const std::vector<KernelCase> cases = tiny_cases(activation);
-    for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
-      if (isa > *best) continue;
-      const auto runs = KernelRuns::create(threads, isa, cases, kLittleMemory);
-      ASSERT_TRUE(runs) << runs.error().message();
-      for (size_t i = 0; i < cases.size(); ++i) {
-        for (int n = 0; n < 3; ++n) (*runs)->run(i);
+    for (const std::vector<KernelCase>& cases :
+         {tiny_cases(activation), tiny_moe_cases(activation)}) {
+      for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+        if (isa > *best) continue;
+        const auto runs = KernelRuns::create(threads, isa, cases, kLittleMemory);
+        ASSERT_TRUE(runs) << runs.error().message();
+        for (size_t i = 0; i < cases.size(); ++i) {
+          for (int n = 0; n < 3; ++n) (*runs)->run(i);
+        }
       }
     }
   }

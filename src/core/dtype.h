@@ -9,8 +9,10 @@
 
 namespace qvl {
 
-enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, i16, i8, u8, boolean };
+/// i4 is no element type of files: its tensors consist of rows as core/int4_row.h has them.
+enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, i16, i8, u8, boolean, i4 };
 
+/// 0 for i4, whose elements have no bytes of their own.
 constexpr int64_t dtype_bytes(DType dtype) {
   switch (dtype) {
     case DType::i64:
@@ -27,6 +29,8 @@ constexpr int64_t dtype_bytes(DType dtype) {
     case DType::u8:
     case DType::boolean:
       return 1;
+    case DType::i4:
+      break;
   }
   return 0;
 }
@@ -54,6 +58,8 @@ constexpr std::string_view dtype_name(DType dtype) {
       return "U8";
     case DType::boolean:
       return "BOOL";
+    case DType::i4:
+      return "I4";
   }
   return "?";
 }
@@ -72,6 +78,23 @@ struct bf16 {
     }
   }
   explicit operator float() const { return std::bit_cast<float>(uint32_t{bits} << 16); }
+};
+
+/// FP8 of four exponent and three mantissa bits, without infinities; only ever widened.
+struct f8_e4m3 {
+  uint8_t bits = 0;
+
+  explicit operator float() const {
+    const uint32_t sign = uint32_t{bits & 0x80U} << 24;
+    const uint32_t exponent = (bits >> 3) & 15U;
+    const uint32_t mantissa = bits & 7U;
+    if ((bits & 0x7fU) == 0x7fU) return std::bit_cast<float>(sign | 0x7fc00000U);
+    if (exponent == 0) {  // zero and subnormals: mantissa · 2^-9
+      const float magnitude = static_cast<float>(mantissa) * 0x1p-9F;
+      return sign ? -magnitude : magnitude;
+    }
+    return std::bit_cast<float>(sign | ((exponent + 120) << 23) | (mantissa << 20));
+  }
 };
 
 /// IEEE half storage; only ever widened.

@@ -47,7 +47,7 @@ struct Cpu {
 /// `isa` must be supported by this processor (detect_isa() or lower).
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa);
 
-/// The largest mixture of experts of one engine; all zero without one.
+/// The mixture of experts of one engine; num_experts 0: there is none.
 struct MoeShape {
   int64_t rows = 0;  ///< of a text step
   int64_t hidden_size = 0;

@@ -11,7 +11,10 @@
 
 namespace qvl {
 
-enum class WeightFormat : uint8_t { f32, f16, bf16 };
+/// int4: q and zero points of 4 bits, a float32 scale per group of columns, as core/int4_row.h; the
+/// products are those of q − zero, exact in every activation format, and the scale is applied to
+/// each group's sum.
+enum class WeightFormat : uint8_t { f32, f16, bf16, int4 };
 
 /// bf16: the rows of x are rounded to bfloat16 before they are multiplied; products and sums are
 /// float32.
@@ -31,6 +34,7 @@ struct LinearDesc {
   WeightFormat weight = WeightFormat::bf16;
   ActFormat activation = ActFormat::bf16;
   LinearKind kind = LinearKind::plain;
+  int64_t group_size = 0;  ///< of int4: columns that share a scale
 };
 
 /// A view of packed weights; the layout behind `data` is the backend's own. Immutable and
@@ -40,6 +44,10 @@ struct Linear {
   const void* data = nullptr;
   const float* bias = nullptr;  ///< [out], or null
 };
+
+/// True if products with this int4 W exist; else it must be packed as floats.
+bool keeps_int4(const Ref&, const LinearDesc& desc);
+bool keeps_int4(const Cpu&, const LinearDesc& desc);
 
 /// Gives rows [first, first + count) of W, row-major in the weight's format, valid until the next
 /// call.
@@ -65,7 +73,7 @@ void linear_residual(Ref&, RowRoles roles, ActMat a, const Linear& w, Mat<float>
 void linear_residual(Cpu&, RowRoles roles, ActMat a, const Linear& w, Mat<float> x);
 
 /// x[i,:] = W[ids[i],:] widened to float32: the embedding, from the same packed copy that a tied
-/// head uses. ids must lie in [0, out).
+/// head uses; not of an int4 W. ids must lie in [0, out).
 void gather_rows(Ref&, Vec<const int32_t> ids, const Linear& w, Mat<float> x);
 void gather_rows(Cpu&, Vec<const int32_t> ids, const Linear& w, Mat<float> x);
 

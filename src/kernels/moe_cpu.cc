@@ -242,7 +242,8 @@ void down(Cpu& cpu, const Experts& experts, const Workspace& work, const Operand
           Mat<float> x) {
   const int64_t panels = PanelLayout(experts.down[0].desc).panels;
   int64_t at_once = kGroupPanels;
-  while (at_once > 1 && divide_up(panels, at_once) < 2 * cpu.threads->count()) at_once /= 2;
+  while (at_once > 1 && divide_up(panels, at_once) < int64_t{2} * cpu.threads->count())
+    at_once /= 2;
   cpu.threads->parallel_dynamic(divide_up(panels, at_once), 1,
                                 [&](int64_t first, int64_t last, int thread) {
                                   for (int64_t item = first; item < last; ++item) {
@@ -302,7 +303,7 @@ void add_experts(Cpu& cpu, const RmsNorm& norm, const Experts& experts, Mat<floa
 }  // namespace
 
 int64_t moe_scratch_bytes(const Cpu& cpu, const MoeShape& shape) {
-  if (shape.rows == 0) return 0;
+  if (shape.num_experts == 0) return 0;
   MoeShape at_once = shape;
   at_once.rows = std::min(shape.rows, kRoutedRows);
   // The router's product takes its own sums.

@@ -14,6 +14,8 @@ PanelFormat panel_format(WeightFormat format) {
       return PanelFormat::bf16;
     case WeightFormat::f32:
       break;
+    case WeightFormat::int4:
+      require(false, "panels of 4 bits");
   }
   return PanelFormat::f32;
 }
@@ -68,6 +70,8 @@ PanelLayout::PanelLayout(const LinearDesc& desc)
                   element_bytes) {
   require_equal(part_rows * parts, desc.out, "rows of a gate_up linear");
 }
+
+bool keeps_int4(const Cpu&, const LinearDesc&) { return false; }
 
 int64_t packed_bytes(const Cpu&, const LinearDesc& desc) {
   const PanelLayout layout(desc);

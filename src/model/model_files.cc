@@ -9,6 +9,7 @@
 #include "io/dummy.h"
 #include "io/hf_cache.h"
 #include "io/mapped_file.h"
+#include "io/model_tensors.h"
 
 namespace qvl {
 namespace {
@@ -148,6 +149,8 @@ Result<ModelFiles> open_model(const std::string& model, LoadFormat format) {
     if (!read) return read.error();
   }
   Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(folder);
+  if (!weights) return in_file(weights.error(), folder);
+  weights = model_tensors(std::move(*weights), files.config);
   if (!weights) return in_file(weights.error(), folder);
   files.weights = std::move(*weights);
   return files;

@@ -61,8 +61,12 @@ void TextModel::forward(Backend& backend, const TextBatch& batch, const KvPool& 
     attention(backend, qkv, layer.attention, workspace.rope, batch.sequences, cache.layer(index),
               attended);
     linear_residual(backend, roles, attended, layer.output, x);
-    rms_norm_gate_up_silu(backend, roles, x, layer.post_attention_norm, layer.gate_up, mlp);
-    linear_residual(backend, roles, mlp, layer.down, x);
+    if (config_.is_moe()) {
+      rms_norm_moe(backend, roles, layer.post_attention_norm, layer.experts, x);
+    } else {
+      rms_norm_gate_up_silu(backend, roles, x, layer.post_attention_norm, layer.gate_up, mlp);
+      linear_residual(backend, roles, mlp, layer.down, x);
+    }
     for (const FeatureRows& f : batch.features) {  // DeepStack: the first layers only
       const int64_t first = (index + 1) * hidden;
       if (first >= f.features.cols) continue;

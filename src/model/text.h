@@ -45,7 +45,7 @@ struct TextWorkspace {
   Mat<float> x;  ///< residual stream [max_rows, hidden_size]
   ActMat qkv;
   ActMat attention;
-  ActMat mlp;
+  ActMat mlp;  ///< empty for mixtures of experts
   RopeTable rope;
   Mat<float> logits;  ///< [max_logits_rows, vocab_size]
 };

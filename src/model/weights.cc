@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <unordered_set>
+#include <utility>
+
+#include "model/weight_reader.h"
 
 namespace qvl {
 namespace {
@@ -16,6 +19,8 @@ struct LinearSpec {
   int64_t out = 0;
   int64_t in = 0;
   LinearKind kind = LinearKind::plain;
+  bool gathered = false;  ///< rows are read one by one too: not to be held in 4 bits
+  bool routes = false;    ///< a router: takes float32 rows whatever the activations are
 };
 
 /// Walks the model once, asking `sink` for every weight by its published name. The planner and the
@@ -29,8 +34,11 @@ ModelWeights walk(const ModelConfig& config, Sink& sink) {
   const auto rms = [&](const std::string& name, int64_t n) {
     return RmsNorm{sink.vector(name, n), t.rms_norm_eps};
   };
-  weights.text.embedding = sink.linear(
-      {.parts = {text + "embed_tokens.weight"}, .bias = {}, .out = t.vocab_size, .in = h});
+  weights.text.embedding = sink.linear({.parts = {text + "embed_tokens.weight"},
+                                        .bias = {},
+                                        .out = t.vocab_size,
+                                        .in = h,
+                                        .gathered = true});
   for (int64_t l = 0; l < t.num_hidden_layers; ++l) {
     const std::string p = fmt::format("{}layers.{}.", text, l);
     const std::string a = p + "self_attn.";
@@ -46,13 +54,32 @@ ModelWeights walk(const ModelConfig& config, Sink& sink) {
     layer.output =
         sink.linear({.parts = {a + "o_proj.weight"}, .bias = {}, .out = h, .in = t.q_size()});
     layer.post_attention_norm = rms(p + "post_attention_layernorm.weight", h);
-    layer.gate_up = sink.linear({.parts = {p + "mlp.gate_proj.weight", p + "mlp.up_proj.weight"},
-                                 .bias = {},
-                                 .out = 2 * t.intermediate_size,
-                                 .in = h,
-                                 .kind = LinearKind::gate_up});
-    layer.down = sink.linear(
-        {.parts = {p + "mlp.down_proj.weight"}, .bias = {}, .out = h, .in = t.intermediate_size});
+    const auto gate_up = [&](const std::string& mlp, int64_t width) {
+      return sink.linear({.parts = {mlp + "gate_proj.weight", mlp + "up_proj.weight"},
+                          .bias = {},
+                          .out = 2 * width,
+                          .in = h,
+                          .kind = LinearKind::gate_up});
+    };
+    const auto down = [&](const std::string& mlp, int64_t width) {
+      return sink.linear({.parts = {mlp + "down_proj.weight"}, .bias = {}, .out = h, .in = width});
+    };
+    if (t.is_moe()) {
+      layer.experts.top_k = t.num_experts_per_tok;
+      layer.experts.router = sink.linear({.parts = {p + "mlp.gate.weight"},
+                                          .bias = {},
+                                          .out = t.num_experts,
+                                          .in = h,
+                                          .routes = true});
+      for (int64_t e = 0; e < t.num_experts; ++e) {
+        const std::string expert = fmt::format("{}mlp.experts.{}.", p, e);
+        layer.experts.gate_up.push_back(gate_up(expert, t.moe_intermediate_size));
+        layer.experts.down.push_back(down(expert, t.moe_intermediate_size));
+      }
+    } else {
+      layer.gate_up = gate_up(p + "mlp.", t.intermediate_size);
+      layer.down = down(p + "mlp.", t.intermediate_size);
+    }
     weights.text.layers.push_back(layer);
   }
   weights.text.norm = rms(text + "norm.weight", h);
@@ -104,17 +131,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-std::optional<WeightFormat> weight_format(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return WeightFormat::f32;
-    case DType::f16:
-      return WeightFormat::f16;
-    case DType::bf16:
-      return WeightFormat::bf16;
-    default:
-      return std::nullopt;
-  }
+bool is_weight(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::i4;
 }
 
 /// Finds tensors and checks them against what the model expects; remembers the first complaint.
@@ -134,7 +152,7 @@ class Finder {
       return nullptr;
     }
     used_.insert(tensor);
-    if (!weight_format(tensor->dtype)) {
+    if (!is_weight(tensor->dtype)) {
       complain({ErrorCode::unsupported_model,
                 fmt::format("{} is {}, expected BF16, F16 or F32", name, dtype_name(tensor->dtype)),
                 ""});
@@ -153,21 +171,14 @@ class Finder {
     return tensor;
   }
 
-  /// The parts of a Linear, all of one format; empty after a complaint.
-  std::vector<const TensorInfo*> find_parts(const LinearSpec& spec, LinearDesc& desc) {
-    std::vector<const TensorInfo*> parts;
+  /// The parts of a Linear; empty after a complaint. `desc` then lacks only its format.
+  WeightParts find_parts(const LinearSpec& spec, LinearDesc& desc) {
+    WeightParts parts;
     int64_t rows = 0;
     for (const std::string& name : spec.parts) {
       const TensorInfo* tensor = source_.find(name);
       tensor = find(name, tensor == nullptr ? 0 : tensor->rows(), spec.in);
       if (tensor == nullptr) return {};
-      if (!parts.empty() && tensor->dtype != parts[0]->dtype) {
-        complain({ErrorCode::unsupported_model,
-                  fmt::format("{} is {} but {} is {}", name, dtype_name(tensor->dtype),
-                              spec.parts[0], dtype_name(parts[0]->dtype)),
-                  ""});
-        return {};
-      }
       rows += tensor->rows();
       parts.push_back(tensor);
     }
@@ -178,7 +189,11 @@ class Finder {
            ""});
       return {};
     }
-    desc = {spec.out, spec.in, *weight_format(parts[0]->dtype), activation_, spec.kind};
+    desc = {.out = spec.out,
+            .in = spec.in,
+            .activation = spec.routes ? ActFormat::f32 : activation_,
+            .kind = spec.kind,
+            .group_size = parts[0]->group_size};
     return parts;
   }
 
@@ -201,6 +216,28 @@ class Finder {
   std::unordered_set<const TensorInfo*> used_;
 };
 
+/// Settles the format in which `backend` holds the parts.
+template <class Backend>
+void settle_format(const Backend& backend, const LinearSpec& spec, const WeightParts& parts,
+                   LinearDesc& desc) {
+  desc.weight = WeightFormat::int4;
+  desc.weight = held_format(parts, desc.activation, !spec.gathered && keeps_int4(backend, desc));
+}
+
+std::string_view format_name(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32:
+      return "F32";
+    case WeightFormat::f16:
+      return "F16";
+    case WeightFormat::bf16:
+      return "BF16";
+    case WeightFormat::int4:
+      break;
+  }
+  return "INT4";
+}
+
 template <class Backend>
 class Planner {
  public:
@@ -210,7 +247,15 @@ class Planner {
   bool has(const std::string& name) const { return finder_.has(name); }
   Linear linear(const LinearSpec& spec) {
     LinearDesc desc;
-    if (!finder_.find_parts(spec, desc).empty()) bytes_ += packed_bytes(backend_, desc);
+    const WeightParts parts = finder_.find_parts(spec, desc);
+    if (!parts.empty()) {
+      settle_format(backend_, spec, parts, desc);
+      bytes_ += packed_bytes(backend_, desc);
+      for (const TensorInfo* part : parts) {
+        if (part->quantised.empty()) continue;
+        held_[{part->quantised, format_name(desc.weight)}] += part->stored_bytes;
+      }
+    }
     if (!spec.bias.empty()) vector(spec.bias, spec.out);
     return {};
   }
@@ -226,47 +271,39 @@ class Planner {
   }
 
   const Finder& finder() const { return finder_; }
-  int64_t bytes() const { return bytes_; }
+  WeightPlan plan() const {
+    WeightPlan plan{bytes_, finder_.unused(), {}};
+    for (const auto& [formats, bytes] : held_) {
+      plan.quantised.push_back({formats.first, formats.second, bytes});
+    }
+    return plan;
+  }
 
  private:
   const Backend& backend_;
   Finder finder_;
   int64_t bytes_ = 0;
+  std::map<std::pair<std::string_view, std::string_view>, int64_t> held_;
 };
-
-/// NaN and infinity have all exponent bits set.
-bool all_finite(const void* data, int64_t elements, DType dtype) {
-  uint32_t bad = 0;
-  if (dtype == DType::f32) {
-    const auto* p = static_cast<const uint32_t*>(data);
-    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
-  } else {
-    const auto* p = static_cast<const uint16_t*>(data);
-    const uint16_t mask = dtype == DType::bf16 ? 0x7f80 : 0x7c00;
-    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & mask) == mask ? 1U : 0U;
-  }
-  return bad == 0;
-}
 
 template <class Backend>
 class Loader {
  public:
   Loader(Backend& backend, const TensorSource& source, ActFormat activation, Arena& arena,
          LoadProgress progress)
-      : backend_(backend),
-        source_(source),
-        finder_(source, activation),
-        arena_(arena),
-        progress_(progress) {}
+      : backend_(backend), finder_(source, activation), arena_(arena), reader_(source, progress) {}
 
   bool has(const std::string& name) const { return finder_.has(name); }
 
   Linear linear(const LinearSpec& spec) {
     LinearDesc desc;
-    const std::vector<const TensorInfo*> parts = finder_.find_parts(spec, desc);
+    const WeightParts parts = finder_.find_parts(spec, desc);
     const float* bias = spec.bias.empty() ? nullptr : vector(spec.bias, spec.out).data;
     if (finder_.error()) return {};
-    const auto read = [&](int64_t first, int64_t count) { return read_rows(parts, first, count); };
+    settle_format(backend_, spec, parts, desc);
+    const auto read = [&](int64_t first, int64_t count) {
+      return reader_.rows(parts, desc.weight, first, count);
+    };
     return pack_linear(backend_, desc, read, bias, arena_);
   }
 
@@ -278,88 +315,23 @@ class Loader {
     const TensorInfo* tensor = finder_.find(name, rows, cols);
     const Mat<float> out = arena_.take_mat<float>(rows < 0 ? 1 : rows, cols);
     if (finder_.error()) return out;
-    const std::vector<const TensorInfo*> part{tensor};
     for (int64_t r = 0; r < tensor->rows(); ++r) {
-      widen(read_rows(part, r, 1), tensor->dtype, tensor->cols(), out.data + r * tensor->cols());
+      const void* const row = reader_.rows({tensor}, WeightFormat::f32, r, 1);
+      std::memcpy(out.data + r * tensor->cols(), row, static_cast<size_t>(tensor->cols()) * 4);
     }
     return out;
   }
 
-  const Finder& finder() const { return finder_; }
-  void finish() { release_before(nullptr, 0); }
+  std::optional<Error> finish() {
+    reader_.finish();
+    return finder_.error() ? finder_.error() : reader_.error();
+  }
 
  private:
-  static void widen(const void* data, DType dtype, int64_t n, float* out) {
-    for (int64_t i = 0; i < n; ++i) {
-      if (dtype == DType::f32) out[i] = static_cast<const float*>(data)[i];
-      if (dtype == DType::bf16) out[i] = static_cast<float>(static_cast<const bf16*>(data)[i]);
-      if (dtype == DType::f16) out[i] = static_cast<float>(static_cast<const f16*>(data)[i]);
-    }
-  }
-
-  /// Rows of the concatenated parts; rows of two parts are copied together.
-  const void* read_rows(const std::vector<const TensorInfo*>& parts, int64_t first, int64_t count) {
-    const int64_t row_bytes = parts[0]->cols() * dtype_bytes(parts[0]->dtype);
-    int64_t done = 0;
-    int64_t part_first = 0;
-    joined_.resize(static_cast<size_t>(count * row_bytes));
-    const void* only = nullptr;
-    for (const TensorInfo* part : parts) {
-      const int64_t from = std::max(first + done, part_first);
-      const int64_t to = std::min(first + count, part_first + part->rows());
-      if (from < to) {
-        const int64_t n = to - from;
-        release_before(part, from - part_first);
-        scratch_.resize(static_cast<size_t>(n * row_bytes));
-        const void* rows = source_.rows(*part, from - part_first, n, scratch_.data());
-        if (!all_finite(rows, n * part->cols(), part->dtype)) {
-          finder_.complain({ErrorCode::bad_tensor,
-                            fmt::format("{} holds NaN or infinity in rows {} to {}", part->name,
-                                        from - part_first, to - part_first - 1),
-                            ""});
-        }
-        if (n == count) {
-          only = rows;
-        } else {
-          std::memcpy(joined_.data() + done * row_bytes, rows, static_cast<size_t>(n * row_bytes));
-        }
-        done += n;
-        source_bytes_ += n * row_bytes;
-      }
-      part_first += part->rows();
-    }
-    require_equal(done, count, "rows of a packed tensor");
-    return only != nullptr ? only : joined_.data();
-  }
-
-  /// Pages that were read count as the process's memory until they are given back: a few megabytes
-  /// at a time, all rows before `first` of this tensor and whatever is left of the one before it.
-  void release_before(const TensorInfo* tensor, int64_t first) {
-    constexpr int64_t kBytesAtOnce = 8 << 20;
-    if (reading_ == tensor && tensor != nullptr) {
-      if ((first - released_) * tensor->cols() * dtype_bytes(tensor->dtype) < kBytesAtOnce) return;
-      source_.release(*tensor, released_, first - released_);
-      released_ = first;
-    } else {
-      if (reading_ != nullptr) {
-        source_.release(*reading_, released_, reading_->rows() - released_);
-      }
-      reading_ = tensor;
-      released_ = 0;
-    }
-    progress_(source_bytes_);
-  }
-
   Backend& backend_;
-  const TensorSource& source_;
-  const TensorInfo* reading_ = nullptr;
-  int64_t released_ = 0;  // rows of reading_
   Finder finder_;
   Arena& arena_;
-  LoadProgress progress_;
-  std::vector<std::byte> scratch_;
-  std::vector<std::byte> joined_;
-  int64_t source_bytes_ = 0;
+  WeightReader reader_;
 };
 
 }  // namespace
@@ -370,7 +342,7 @@ Result<WeightPlan> plan_weights(const Backend& backend, const ModelConfig& confi
   Planner<Backend> planner(backend, source, activation);
   walk(config, planner);
   if (planner.finder().error()) return *planner.finder().error();
-  return WeightPlan{planner.bytes(), planner.finder().unused()};
+  return planner.plan();
 }
 
 template <class Backend>
@@ -379,8 +351,7 @@ Result<ModelWeights> load_weights(Backend& backend, const ModelConfig& config,
                                   LoadProgress progress) {
   Loader<Backend> loader(backend, source, activation, arena, progress);
   ModelWeights weights = walk(config, loader);
-  loader.finish();
-  if (loader.finder().error()) return *loader.finder().error();
+  if (const auto error = loader.finish()) return *error;
   return weights;
 }
 

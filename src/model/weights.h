@@ -9,6 +9,7 @@
 #include "io/tensor_source.h"
 #include "kernels/attention.h"
 #include "kernels/moe.h"
+#include "model/weight_reader.h"
 
 namespace qvl {
 
@@ -62,17 +63,23 @@ struct ModelWeights {
 
 /// What loading will need, known from the headers alone.
 struct WeightPlan {
+  /// Quantised weights of one form and what they become in memory.
+  struct Quantised {
+    std::string_view stored;  ///< "INT4"
+    std::string_view held;    ///< "INT4", "BF16" or "F32"
+    int64_t stored_bytes = 0;
+  };
+
   int64_t bytes = 0;                ///< of the arena
   std::vector<std::string> unused;  ///< tensors of the source that the model does not read
+  std::vector<Quantised> quantised;
 };
 
-/// Checks presence, shape and type of every tensor. Nothing is read or allocated.
+/// Checks presence, shape and type of every tensor of a source that model_tensors gave. Nothing is
+/// read or allocated.
 template <class Backend>
 Result<WeightPlan> plan_weights(const Backend& backend, const ModelConfig& config,
                                 const TensorSource& source, ActFormat activation);
-
-/// Called after each tensor with the bytes of the source read so far.
-using LoadProgress = FunctionRef<void(int64_t source_bytes)>;
 
 /// Packs all weights into `arena`, which must have the planned size. Error bad_tensor for NaN or
 /// infinity.

@@ -30,7 +30,22 @@ OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t 
       .max_attention_len = patches,
       .max_heads = std::max(t.num_attention_heads, v.num_heads),
       .max_head_dim = std::max(t.head_dim, v.head_dim()),
+      .moe = {.rows = step_rows,
+              .hidden_size = t.hidden_size,
+              .moe_intermediate_size = t.moe_intermediate_size,
+              .num_experts = t.num_experts,
+              .top_k = t.num_experts_per_tok},
   };
+}
+
+/// "4.33 GB of INT4 held as BF16"
+std::string weights_detail(const WeightPlan& weights) {
+  std::vector<std::string> parts;
+  for (const WeightPlan::Quantised& q : weights.quantised) {
+    parts.push_back(fmt::format("{} of {} weights held {}", format_bytes(q.stored_bytes), q.stored,
+                                q.stored == q.held ? "as they are" : fmt::format("as {}", q.held)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 }  // namespace
@@ -140,7 +155,7 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   plan.limit_bytes = limit;
   plan.max_model_len = length;
   plan.lines = {
-      {"weights", sizes.weights, ""},
+      {"weights", sizes.weights, weights_detail(weights)},
       {"KV cache", sizes.kv,
        fmt::format("{} pages of {} tokens, {} bytes per token", plan.kv_pages, kPageTokens,
                    page / kPageTokens)},

@@ -10,11 +10,16 @@
 namespace qvl {
 namespace {
 
+constexpr std::string_view kEmbedding = "model.language_model.embed_tokens.weight";
+
 ActFormat resolve_activation(ActivationType wanted, const TensorSource& weights) {
   if (wanted == ActivationType::float32) return ActFormat::f32;
   if (wanted == ActivationType::bfloat16) return ActFormat::bf16;
-  const TensorInfo* embedding = weights.find("model.language_model.embed_tokens.weight");
-  return embedding != nullptr && embedding->dtype == DType::bf16 ? ActFormat::bf16 : ActFormat::f32;
+  const std::vector<const TensorInfo*> all = weights.tensors();
+  const auto wants_bf16 = [](const TensorInfo* t) {
+    return !t->quantised.empty() || (t->dtype == DType::bf16 && t->name == kEmbedding);
+  };
+  return std::any_of(all.begin(), all.end(), wants_bf16) ? ActFormat::bf16 : ActFormat::f32;
 }
 
 PixelNorm pixel_norm(const ProcessorConfig& processor) {
@@ -82,8 +87,7 @@ class ModelRunner final : public Runner {
     if (!reserved) return reserved;
 
     int64_t source_bytes = 0;
-    for (const TensorInfo* t : model.weights->tensors())
-      source_bytes += t->elements() * dtype_bytes(t->dtype);
+    for (const TensorInfo* t : model.weights->tensors()) source_bytes += t->rows() * t->row_bytes();
     const auto progress = [&](int64_t done) {
       if (config.load_progress) {
         config.load_progress(static_cast<double>(done) / static_cast<double>(source_bytes));

@@ -1,0 +1,187 @@
+#include "model/weight_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace qvl {
+namespace {
+
+std::optional<WeightFormat> float_format(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return WeightFormat::f32;
+    case DType::f16:
+      return WeightFormat::f16;
+    case DType::bf16:
+      return WeightFormat::bf16;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// NaN and infinity have all exponent bits set.
+bool all_finite(const void* data, int64_t elements, DType dtype) {
+  uint32_t bad = 0;
+  if (dtype == DType::f32) {
+    const auto* p = static_cast<const uint32_t*>(data);
+    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
+  } else {
+    const auto* p = static_cast<const uint16_t*>(data);
+    const uint16_t mask = dtype == DType::bf16 ? 0x7f80 : 0x7c00;
+    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & mask) == mask ? 1U : 0U;
+  }
+  return bad == 0;
+}
+
+template <class T>
+void widen(const void* from, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(static_cast<const T*>(from)[i]);
+}
+
+/// A row of any float dtype or of i4 as float32.
+void widen_row(const TensorInfo& tensor, const void* row, float* to) {
+  switch (tensor.dtype) {
+    case DType::i4:
+      return dequantise({tensor.cols(), tensor.group_size}, row, to);
+    case DType::f16:
+      return widen<f16>(row, tensor.cols(), to);
+    case DType::bf16:
+      return widen<bf16>(row, tensor.cols(), to);
+    default:
+      return widen<float>(row, tensor.cols(), to);
+  }
+}
+
+int64_t row_bytes(const TensorInfo& part, WeightFormat format) {
+  if (format == WeightFormat::int4) return part.row_bytes();
+  return part.cols() * (format == WeightFormat::f32 ? 4 : 2);
+}
+
+/// The part's rows are of this format already.
+bool is_format(const TensorInfo& part, WeightFormat format) {
+  return part.dtype == DType::i4 ? format == WeightFormat::int4
+                                 : float_format(part.dtype) == format;
+}
+
+}  // namespace
+
+bool all_int4(const WeightParts& parts) {
+  return std::all_of(parts.begin(), parts.end(), [&](const TensorInfo* part) {
+    return part->dtype == DType::i4 && part->group_size == parts[0]->group_size;
+  });
+}
+
+WeightFormat held_format(const WeightParts& parts, ActFormat activation, bool keeps_int4) {
+  if (keeps_int4 && all_int4(parts)) return WeightFormat::int4;
+  std::optional<WeightFormat> plain;  // of the parts that are not quantised
+  bool agree = true;
+  bool some_quantised = false;
+  for (const TensorInfo* part : parts) {
+    if (!part->quantised.empty()) {
+      some_quantised = true;
+      continue;
+    }
+    const auto format = float_format(part->dtype);
+    agree &= !plain || plain == format;
+    plain = format;
+  }
+  const WeightFormat active =
+      activation == ActFormat::bf16 ? WeightFormat::bf16 : WeightFormat::f32;
+  if (!agree) return WeightFormat::f32;
+  if (!plain) return active;
+  return some_quantised && *plain != active ? WeightFormat::f32 : *plain;
+}
+
+const void* WeightReader::rows(const WeightParts& parts, WeightFormat format, int64_t first,
+                               int64_t count) {
+  const int64_t bytes = row_bytes(*parts[0], format);
+  int64_t done = 0;
+  int64_t part_first = 0;
+  for (const TensorInfo* part : parts) {
+    const int64_t from = std::max(first + done, part_first);
+    const int64_t to = std::min(first + count, part_first + part->rows());
+    if (from < to) {
+      const int64_t n = to - from;
+      release_before(part, from - part_first);
+      source_bytes_ += n * part->row_bytes();
+      if (n == count && is_format(*part, format)) {
+        scratch_.resize(static_cast<size_t>(n * bytes));
+        const void* const rows = source_.rows(*part, from - part_first, n, scratch_.data());
+        check_finite(*part, rows, from - part_first, n);
+        return rows;
+      }
+      joined_.resize(static_cast<size_t>(count * bytes));
+      read_part(*part, format, from - part_first, n, joined_.data() + done * bytes);
+      done += n;
+    }
+    part_first += part->rows();
+  }
+  require_equal(done, count, "rows of a packed tensor");
+  return joined_.data();
+}
+
+void WeightReader::read_part(const TensorInfo& part, WeightFormat format, int64_t first,
+                             int64_t count, std::byte* to) {
+  const int64_t in = part.cols();
+  scratch_.resize(static_cast<size_t>(count * part.row_bytes()));
+  const auto* const rows =
+      static_cast<const std::byte*>(source_.rows(part, first, count, scratch_.data()));
+  check_finite(part, rows, first, count);
+  if (is_format(part, format)) {
+    std::memcpy(to, rows, static_cast<size_t>(count * part.row_bytes()));
+    return;
+  }
+  wide_.resize(static_cast<size_t>(in));
+  for (int64_t r = 0; r < count; ++r) {
+    const std::byte* const row = rows + r * part.row_bytes();
+    if (format == WeightFormat::f32) {
+      widen_row(part, row, reinterpret_cast<float*>(to) + r * in);
+      continue;
+    }
+    require(format == WeightFormat::bf16, "weights are converted to float32 or bfloat16 only");
+    widen_row(part, row, wide_.data());
+    auto* const out = reinterpret_cast<bf16*>(to) + r * in;
+    for (int64_t k = 0; k < in; ++k) out[k] = bf16(wide_[size_t(k)]);
+  }
+}
+
+void WeightReader::check_finite(const TensorInfo& part, const void* rows, int64_t first,
+                                int64_t count) {
+  bool finite = true;
+  if (part.dtype == DType::i4) {
+    const Int4Row layout{part.cols(), part.group_size};
+    const auto* row = static_cast<const std::byte*>(rows);
+    for (int64_t r = 0; r < count; ++r, row += layout.bytes()) {
+      finite &= all_finite(layout.scales(row), layout.groups(), DType::f32);
+    }
+  } else {
+    finite = all_finite(rows, count * part.cols(), part.dtype);
+  }
+  if (finite || error_) return;
+  error_ = Error{
+      ErrorCode::bad_tensor,
+      fmt::format("{} holds NaN or infinity in rows {} to {}", part.name, first, first + count - 1),
+      ""};
+}
+
+/// Pages that were read count as the process's memory until they are given back: a few megabytes
+/// at a time, all rows before `first` of this tensor and whatever is left of the one before it.
+void WeightReader::release_before(const TensorInfo* tensor, int64_t first) {
+  constexpr int64_t kBytesAtOnce = 8 << 20;
+  if (reading_ == tensor && tensor != nullptr) {
+    if ((first - released_) * tensor->row_bytes() < kBytesAtOnce) return;
+    source_.release(*tensor, released_, first - released_);
+    released_ = first;
+  } else {
+    if (reading_ != nullptr) source_.release(*reading_, released_, reading_->rows() - released_);
+    reading_ = tensor;
+    released_ = 0;
+  }
+  progress_(source_bytes_);
+}
+
+}  // namespace qvl
