@@ -75,10 +75,6 @@ Result<KernelBench> run_kernel_bench(const KernelBenchOptions& options,
                                      FunctionRef<void(int done, int rounds)> progress) {
   const Result<ModelConfig> config = preset_config(options.model);
   if (!config) return config.error();
-  if (config->text.is_moe()) {
-    return Error{ErrorCode::bad_flag, "found a mixture of experts, expected a dense preset",
-                 "--model"};
-  }
   const std::vector<KernelCase> cases = chosen_cases(*config, options);
   if (cases.empty()) {
     return Error{ErrorCode::bad_flag,

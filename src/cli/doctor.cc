@@ -9,9 +9,11 @@
 #include "cli/commands.h"
 #include "cli/environment.h"
 #include "cli/gpus.h"
+#include "core/check.h"
 #include "core/host.h"
 #include "io/dummy.h"
 #include "io/hf_cache.h"
+#include "io/model_tensors.h"
 #include "kernels/backend.h"
 #include "model/weights.h"
 #include "runtime/memory.h"
@@ -24,8 +26,8 @@ using Json = nlohmann::ordered_json;
 /// How a published size would run here.
 struct Fit {
   std::string size;
-  std::string precision;  ///< "16 bits", "8 bits", "4 bits": of the text model's Linears
-  int64_t weight_bytes = 0;
+  std::string precision;       ///< "bf16" or "int4": of the text layers in the checkpoint
+  int64_t weight_bytes = 0;    ///< in memory; this build may hold 4 bits as more
   int64_t context_tokens = 0;  ///< that fit beside the weights; 0: the model does not fit
 };
 
@@ -48,25 +50,55 @@ struct Diagnosis {
   }
 };
 
-/// Weights in memory if the Linears of the text model, but not its head, take `bits` a weight; the
-/// scales of groups of 128 are a quarter of a bit.
-int64_t weight_bytes(const ModelConfig& config, double bits) {
-  int64_t bytes = 0;
-  for (const TensorInfo& tensor : expected_tensors(config)) {
-    const bool is_linear = tensor.name.find("_proj") != std::string::npos &&
-                           tensor.name.starts_with("model.language_model.layers.");
-    bytes += is_linear ? static_cast<int64_t>(static_cast<double>(tensor.elements()) * bits / 8)
-                       : tensor.elements() * dtype_bytes(tensor.dtype);
+/// The tensors of a published size, without data.
+class ShapeSource final : public TensorSource {
+ public:
+  explicit ShapeSource(std::vector<TensorInfo> tensors) : tensors_(std::move(tensors)) {}
+
+  const TensorInfo* find(std::string_view name) const override {
+    const auto at = std::lower_bound(
+        tensors_.begin(), tensors_.end(), name,
+        [](const TensorInfo& tensor, std::string_view key) { return tensor.name < key; });
+    return at == tensors_.end() || at->name != name ? nullptr : &*at;
   }
-  return bytes;
+  std::vector<const TensorInfo*> tensors() const override {
+    std::vector<const TensorInfo*> all;
+    for (const TensorInfo& tensor : tensors_) all.push_back(&tensor);
+    return all;
+  }
+  const void* rows(const TensorInfo&, int64_t, int64_t, void*) const override {
+    require(false, "a shape has no rows");
+    return nullptr;
+  }
+  void release(const TensorInfo&, int64_t, int64_t) const override {}
+
+ private:
+  const std::vector<TensorInfo> tensors_;  ///< sorted by name
+};
+
+enum class Precision : uint8_t { bf16, int4 };
+
+/// A BF16 checkpoint, or one whose text layers have 4-bit Linears in groups of 128 as AWQ and GPTQ
+/// files do.
+Result<std::unique_ptr<TensorSource>> published_shape(const ModelConfig& config,
+                                                      Precision precision) {
+  const auto source = model_tensors(make_dummy_source(config), config);
+  if (!source) return source.error();
+  std::vector<TensorInfo> tensors;
+  for (const TensorInfo* tensor : (*source)->tensors()) {
+    TensorInfo info = *tensor;
+    if (precision == Precision::int4 && info.name.ends_with("_proj.weight") &&
+        info.name.starts_with("model.language_model.layers.")) {
+      info.dtype = DType::i4;
+      info.group_size = 128;
+      info.quantised = "INT4";
+    }
+    tensors.push_back(std::move(info));
+  }
+  return std::unique_ptr<TensorSource>(std::make_unique<ShapeSource>(std::move(tensors)));
 }
 
 std::vector<Fit> find_fits(Isa isa, int64_t available) {
-  struct Precision {
-    const char* name;
-    double bits;
-  };
-  constexpr Precision kPrecisions[] = {{"16 bits", 16}, {"8 bits", 8.25}, {"4 bits", 4.25}};
   // Pictures of up to 1024 × 1024 and one user, as an everyday use.
   EngineConfig engine;
   engine.max_patches = 64 * 64;
@@ -78,10 +110,15 @@ std::vector<Fit> find_fits(Isa isa, int64_t available) {
   for (const std::string& preset : preset_names()) {
     const Result<ModelConfig> config = preset_config(preset);
     if (!config) continue;
-    for (const Precision& precision : kPrecisions) {
-      Fit fit{size_name(*config), precision.name, weight_bytes(*config, precision.bits), 0};
-      const Result<PlannedMemory> plan = plan_memory(cpu, *config, {fit.weight_bytes, {}},
-                                                     ActFormat::bf16, engine, resident_bytes());
+    for (const Precision precision : {Precision::bf16, Precision::int4}) {
+      const auto source = published_shape(*config, precision);
+      if (!source) continue;
+      const Result<WeightPlan> weights = plan_weights(cpu, *config, **source, ActFormat::bf16);
+      if (!weights) continue;
+      Fit fit{size_name(*config), precision == Precision::bf16 ? "bf16" : "int4", weights->bytes,
+              0};
+      const Result<PlannedMemory> plan =
+          plan_memory(cpu, *config, *weights, ActFormat::bf16, engine, resident_bytes());
       if (plan) fit.context_tokens = plan->plan.max_model_len;
       fits.push_back(std::move(fit));
     }
@@ -227,17 +264,11 @@ void print_models(const Diagnosis& d) {
 
 void print_fits(const Diagnosis& d) {
   fmt::print("\nContext that fits beside the weights, with pictures of up to 1024 × 1024:\n");
-  fmt::print("{:<13}{:>22}{:>22}{:>22}\n", "size", "16 bits (BF16)", "8 bits (FP8)",
-             "4 bits (AWQ, GPTQ)");
-  for (size_t i = 0; i < d.fits.size(); i += 3) {
-    fmt::print("{:<13}", d.fits[i].size);
-    for (size_t j = i; j < i + 3; ++j) {
-      const Fit& fit = d.fits[j];
-      fmt::print("{:>22}", fit.context_tokens > 0
-                               ? fmt::format("{} tokens", fit.context_tokens)
-                               : fmt::format("no, {}", format_bytes(fit.weight_bytes)));
-    }
-    fmt::print("\n");
+  fmt::print("{:<13}{:<12}{:>12}{:>16}\n", "size", "checkpoint", "weights", "tokens");
+  for (const Fit& fit : d.fits) {
+    fmt::print("{:<13}{:<12}{:>12}{:>16}\n", fit.size,
+               fit.precision == "bf16" ? "BF16, FP8" : "AWQ, GPTQ", format_bytes(fit.weight_bytes),
+               fit.context_tokens > 0 ? fmt::to_string(fit.context_tokens) : "does not fit");
   }
 }
 

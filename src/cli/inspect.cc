@@ -33,17 +33,14 @@ struct Shard {
 struct Inspection {
   ModelFolder place;
   std::vector<Shard> shards;
-  /// Null where the configs are not usable; then `refused` says why.
-  std::optional<ModelFiles> files;
-  std::unique_ptr<TensorSource> weights;  ///< of a checkpoint without usable configs
+  std::unique_ptr<TensorSource> weights;  ///< as stored
+  std::optional<ModelFiles> files;        ///< if the engine can open it
   std::optional<Error> refused;           ///< why the engine cannot run it
   std::vector<std::string> unused;
   CheckpointSummary summary;
   int64_t tokens = 0;         ///< of the tokenizer
   std::string template_kind;  ///< "Instruct" or "Thinking"
   std::string text_problem;   ///< why tokenizer or template cannot be used
-
-  const TensorSource& source() const { return files ? *files->weights : *weights; }
 };
 
 std::vector<Shard> list_shards(const std::string& folder) {
@@ -87,6 +84,9 @@ Result<Inspection> inspect_model(const std::string& model) {
   if (!place) return place.error();
   out.place = *std::move(place);
   out.shards = list_shards(out.place.folder);
+  Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(out.place.folder);
+  if (!weights) return weights.error();
+  out.weights = *std::move(weights);
   Result<ModelFiles> files = open_model(model, LoadFormat::checkpoint);
   if (files) {
     out.files = *std::move(files);
@@ -99,11 +99,8 @@ Result<Inspection> inspect_model(const std::string& model) {
     }
   } else {
     out.refused = files.error();
-    Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(out.place.folder);
-    if (!weights) return files.error();  // neither configs nor weights: there is nothing to show
-    out.weights = *std::move(weights);
   }
-  out.summary = summarize(out.source(), out.files ? out.files->config.quantization.bits : 0);
+  out.summary = summarize(*out.weights, out.files ? out.files->config.quantization.bits : 0);
   inspect_text(out);
   return out;
 }
@@ -223,7 +220,7 @@ Json inspection_json(const Inspection& model, bool with_tensors) {
   json["template"] = model.template_kind;
   json["text_problem"] = model.text_problem.empty() ? Json() : Json(model.text_problem);
   if (model.files) json.update(config_json(*model.files));
-  if (with_tensors) json["tensors"] = tensors_json(model.source());
+  if (with_tensors) json["tensors"] = tensors_json(*model.weights);
   return json;
 }
 
@@ -315,7 +312,7 @@ void print_inspection(const Inspection& model, bool with_tensors) {
   print_parts(s);
   if (!with_tensors) return;
   fmt::print("\n");
-  for (const TensorInfo* tensor : model.source().tensors()) {
+  for (const TensorInfo* tensor : model.weights->tensors()) {
     fmt::print("  {:<8}{:<24}{}\n", dtype_name(tensor->dtype),
                fmt::format("[{}]", fmt::join(tensor->shape, ", ")), tensor->name);
   }

@@ -67,7 +67,10 @@ Result<ModelFiles> open_preset(const std::string& preset) {
   files.generation.eos_token_ids = {151645, 151643};
   files.video_processor.min_pixels = 4096;
   files.video_processor.max_pixels = 25'165'824;
-  files.weights = make_dummy_source(*config);
+  Result<std::unique_ptr<TensorSource>> weights =
+      model_tensors(make_dummy_source(*config), *config);
+  if (!weights) return weights.error();
+  files.weights = *std::move(weights);
   return files;
 }
 

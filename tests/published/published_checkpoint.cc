@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -84,6 +85,10 @@ class Writer {
         add(weight, "F8_E4M3", {n, k});
         add(weight + "_scale_inv", format_ == Format::fp8_block ? "BF16" : "F32",
             {blocks(n, 128), blocks(k, 128)});
+        return;
+      case Format::fp8_block_compressed:
+        add(weight, "F8_E4M3", {n, k});
+        add(weight + "_scale", "BF16", {blocks(n, 128), blocks(k, 128)});
         return;
       case Format::fp8_tensor:
         add(weight, "F8_E4M3", {n, k});
@@ -305,6 +310,13 @@ Json quantization_config(Format format) {
     case Format::fp8_tensor:
       return compressed_tensors(fp8_part("tensor", false), fp8_part("tensor", false),
                                 "float-quantized", text_only);
+    case Format::fp8_block_compressed: {
+      Json weights = fp8_part("block", false);
+      weights["block_structure"] = {128, 128};
+      Json inputs = fp8_part("group", true);
+      inputs["group_size"] = 128;
+      return compressed_tensors(weights, inputs, "float-quantized", text_only);
+    }
     case Format::fp8_channel:
       return compressed_tensors(fp8_part("channel", false), fp8_part("token", true),
                                 "float-quantized", text_only);
@@ -441,10 +453,21 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
   if (!file.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
+/// The group of each of `columns` columns; with act-order every group has its columns all over.
+std::vector<int32_t> column_groups(int64_t columns, Format format) {
+  std::vector<int32_t> groups(static_cast<size_t>(columns));
+  for (int64_t k = 0; k < columns; ++k) {
+    const int64_t group = format == Format::gptq_act_order ? k % (columns / 128) : k / 128;
+    groups[static_cast<size_t>(k)] = static_cast<int32_t>(group);
+  }
+  return groups;
+}
+
 /// Header and hole. The text is put together by hand: a JSON library takes seconds for the hundred
 /// thousand tensors of a large mixture of experts.
+/// The groups of GPTQ columns are no hole: readers look at them to tell act-order.
 void write_shard(const std::filesystem::path& path, const std::vector<const Tensor*>& tensors,
-                 const std::vector<std::string>& names) {
+                 const std::vector<std::string>& names, Format format) {
   std::string header = R"({"__metadata__":{"format":"pt"})";
   int64_t offset = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -459,6 +482,16 @@ void write_shard(const std::filesystem::path& path, const std::vector<const Tens
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(header.size() >> (8 * i));
   write_text(path, length + header);
   std::filesystem::resize_file(path, 8 + header.size() + static_cast<size_t>(offset));
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  offset = static_cast<int64_t>(8 + header.size());
+  for (const Tensor* tensor : tensors) {
+    if (tensor->name.ends_with(".g_idx")) {
+      const std::vector<int32_t> groups = column_groups(tensor->shape[0], format);
+      file.seekp(offset);
+      file.write(reinterpret_cast<const char*>(groups.data()), tensor->bytes());
+    }
+    offset += tensor->bytes();
+  }
 }
 
 }  // namespace
@@ -607,7 +640,7 @@ Written write(const std::string& folder, const Size& size, Format format,
       weight_map +=
           fmt::format("{}\"{}\":\"{}\"", weight_map.empty() ? "" : ",", names.back(), file);
     }
-    write_shard(root / file, shards[i], names);
+    write_shard(root / file, shards[i], names, format);
   }
   if (shards.size() > 1) {
     write_text(root / "model.safetensors.index.json",

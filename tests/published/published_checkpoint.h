@@ -45,13 +45,14 @@ enum class Format {
   fp8_block_unfused,  ///< the same with one Linear per expert, scales in F32
   fp8_tensor,         ///< static: one scale per weight, one per input, scales of the cache besides
   fp8_channel,        ///< FP8_DYNAMIC: one scale per output row
-  awq,                ///< GEMM layout, groups of 128
-  gptq,               ///< version 1, symmetric, groups of 128, g_idx stored
-  gptq_act_order,     ///< the same with desc_act and zero points
-  w4a16_group128,     ///< compressed-tensors, symmetric
-  w4a16_group32,      ///< compressed-tensors with zero points
-  w4a16_channel,      ///< compressed-tensors, one scale per row, the vision tower quantised too
-  bnb_int8,           ///< bitsandbytes LLM.int8()
+  fp8_block_compressed,  ///< compressed-tensors, blocks of 128 × 128
+  awq,                   ///< GEMM layout, groups of 128
+  gptq,                  ///< version 1, symmetric, groups of 128, g_idx stored
+  gptq_act_order,        ///< the same with desc_act and zero points
+  w4a16_group128,        ///< compressed-tensors, symmetric
+  w4a16_group32,         ///< compressed-tensors with zero points
+  w4a16_channel,         ///< compressed-tensors, one scale per row, the vision tower quantised too
+  bnb_int8,              ///< bitsandbytes LLM.int8()
 };
 
 /// How names are spelled.
