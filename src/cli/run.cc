@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/engine_flags.h"
+#include "cli/load_bar.h"
 #include "cli/sampling_flags.h"
 #include "core/clock.h"
 #include "model/processor.h"
@@ -245,14 +246,9 @@ int run(const RunFlags& flags) {
     request.media.push_back(std::move(item.patches));
   }
   config->token_limit = processor->tokenizer().size();
-  const bool show_progress = isatty(STDERR_FILENO) != 0;
-  if (show_progress) {
-    config->load_progress = [](double done) {
-      fmt::print(stderr, "\rloading {:3.0f} %", 100 * done);
-    };
-  }
+  LoadBar bar(*model->weights, *config);
   Result<std::unique_ptr<Engine>> engine = make_engine(*model, *config);
-  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  bar.finish();
   if (!engine) return fail(engine.error());
   for (const std::string& note : (*engine)->memory_plan().notes)
     fmt::print(stderr, "qvl: {}\n", note);
@@ -297,7 +293,8 @@ void add_run(CLI::App& app, int& exit_code) {
       *app.add_subcommand("run", "answer one question about text, pictures or a folder of frames");
   run_app
       .add_option("model", flags->engine.model,
-                  "checkpoint folder, or preset with --load-format dummy")
+                  "checkpoint folder, id such as Qwen/Qwen3-VL-2B-Instruct, or preset with "
+                  "--load-format dummy")
       ->required();
   run_app.add_option("inputs", flags->inputs, "pictures, folders of frames and text, in any order")
       ->required();

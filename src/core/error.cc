@@ -66,6 +66,11 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::bad_image_options, "bad_image_options",
               "the limits of a picture's size cannot be used",
               "give areas in pixels, such as 65536 and 1048576"},
+    ErrorInfo{ErrorCode::model_not_found, "model_not_found", "this model is not on this machine",
+              "qvl itself downloads nothing; give a checkpoint folder or fetch the model first"},
+    ErrorInfo{ErrorCode::model_incomplete, "model_incomplete",
+              "the download of this model is not complete",
+              "fetch the rest; what is there already is not downloaded again"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -55,6 +55,7 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   processor.image_config_ = model.image_processor;
   processor.video_config_ = model.video_processor;
   processor.video_wrapper_ = options.video_wrapper;
+  processor.max_image_edge_ = options.max_image_edge;
   for (ProcessorConfig* c : {&processor.image_config_, &processor.video_config_}) {
     if (options.min_pixels > 0) c->min_pixels = options.min_pixels;
     if (options.max_pixels > 0) c->max_pixels = options.max_pixels;
@@ -73,7 +74,9 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
-  const Result<Size> size = scaled_size(image->size, options, image_budgets_);
+  ImageOptions limits = options;
+  if (limits.max_edge == 0) limits.max_edge = max_image_edge_;
+  const Result<Size> size = scaled_size(image->size, limits, image_budgets_);
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
