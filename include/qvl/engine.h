@@ -46,8 +46,11 @@ struct EngineConfig {
       512;  ///< rows of one step: prompts are prefilled in chunks of at most this
   int64_t max_logits_rows = 0;   ///< rows of logits of one step; 0: one per sequence
   int64_t token_limit = 0;       ///< ids from here on have no text and are never generated; 0: none
-  int64_t max_queue = 1024;      ///< requests waiting or running
+  int64_t max_queue = 1024;      ///< answers waiting or running
   int64_t max_patches = 65'536;  ///< of one picture or video: 16 × 16 pixels each
+  /// Keep the keys and values of prompts, as long as there is room, for later prompts that begin
+  /// alike. Answers have the same bits with and without.
+  bool enable_prefix_caching = true;
   std::function<void(double fraction)>
       load_progress;  ///< called while weights load, fraction in [0, 1]
 };
@@ -57,6 +60,14 @@ struct LoadStats {
   int64_t weight_bytes = 0;  ///< as held in memory
   std::vector<std::string> unused_tensors;
   std::string backend;  ///< "cpu avx512_bf16, 2 threads, bfloat16"
+};
+
+/// Pages of the cache now; free + cached + owned = total.
+struct PageUse {
+  int64_t total = 0;
+  int64_t free = 0;
+  int64_t cached = 0;  ///< of earlier prompts; given up when pages are needed
+  int64_t owned = 0;   ///< of running requests
 };
 
 class Engine {
@@ -70,10 +81,14 @@ class Engine {
   virtual Result<RequestId> submit(Request request) = 0;
   /// Does one step of work for all running requests. Empty when idle.
   virtual std::vector<Event> step() = 0;
-  /// The request ends with FinishReason::cancelled in the next step; unknown ids are ignored.
+  /// All answers of the request that have not ended end with FinishReason::cancelled in the next
+  /// step; unknown ids are ignored.
   virtual void cancel(RequestId id) = 0;
+  /// The same for one answer.
+  virtual void cancel_answer(RequestId id, int index) = 0;
   virtual bool idle() const = 0;
 
+  virtual PageUse page_use() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
   virtual const LoadStats& load_stats() const = 0;
 };

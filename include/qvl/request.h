@@ -4,6 +4,7 @@
 /// day live in different processes.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,12 +33,18 @@ struct EmbedSpan {
 struct Request {
   std::vector<int32_t> prompt_tokens;  ///< placeholders expanded
   std::vector<EmbedSpan> spans;        ///< ascending, disjoint
+  /// Their content hashes decide which requests share cached keys and values: different rows must
+  /// have different hashes.
   std::vector<Patches> media;
+  std::string cache_salt;  ///< only requests of one salt share; at most 1024 bytes
   SamplingParams sampling;
 };
 
 enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
 std::string_view finish_reason_name(FinishReason reason);
+
+/// What ended an answer whose finish reason is stop.
+enum class StopCause : uint8_t { none, eos, stop_token, stop_string, repetition };
 
 /// Milliseconds by stage. Zero: the stage did not happen.
 struct Timings {
@@ -50,7 +57,8 @@ struct Timings {
 
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t image_tokens = 0;  ///< of prompt_tokens
+  int64_t image_tokens = 0;   ///< of prompt_tokens
+  int64_t cached_tokens = 0;  ///< of prompt_tokens: taken from earlier prompts, not computed
   int64_t completion_tokens = 0;
 };
 
@@ -59,16 +67,20 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-/// One thing that happened to one request. The last event of every request has finish != none.
+/// One thing that happened to one answer of one request. A request has SamplingParams::n answers;
+/// the last event of each has finish != none.
 struct Event {
   RequestId request = 0;
+  int index = 0;                           ///< of the answer, [0, n)
   int32_t token = -1;                      ///< generated token, or -1 if this event carries none
   float logprob = 0;                       ///< of `token`, before temperature
   std::vector<TokenLogprob> top_logprobs;  ///< as many as asked for, best first
   double at_ms = 0;                        ///< when, since the request was submitted
   FinishReason finish = FinishReason::none;
-  Usage usage;      ///< final event only
-  Timings timings;  ///< final event only
+  StopCause stop_cause = StopCause::none;  ///< never stop_string: the engine knows no text
+  int32_t stop_token = -1;                 ///< the token that ended the answer, which has it not
+  Usage usage;                             ///< final event only
+  Timings timings;                         ///< final event only
 };
 
 }  // namespace qvl

@@ -29,7 +29,8 @@ int64_t calls_per_sample(double us) {
 }
 
 std::vector<KernelCase> chosen_cases(const ModelConfig& config, const KernelBenchOptions& options) {
-  std::vector<KernelCase> cases = kernel_cases(config, options.activation, options.row_counts);
+  std::vector<KernelCase> cases =
+      kernel_cases(config, options.activation, options.row_counts, options.layers);
   if (!options.ops.empty()) {
     std::erase_if(cases, [&](const KernelCase& c) {
       return std::find(options.ops.begin(), options.ops.end(), c.op) == options.ops.end();

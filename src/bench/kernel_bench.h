@@ -18,9 +18,10 @@ struct KernelBenchOptions {
   std::vector<Op> ops{};     ///< empty: all
   std::vector<int64_t> row_counts = {1, 8, 64, 512};
   ActFormat activation = ActFormat::bf16;
-  Isa isa = Isa::avx2;  ///< detect_isa() or lower
-  int threads = 0;      ///< 0: one per available core
-  int repeat = 11;      ///< samples of each case and roof
+  WeightFormat layers = WeightFormat::bf16;  ///< of the text layers' Linears: bf16 or int4
+  Isa isa = Isa::avx2;                       ///< detect_isa() or lower
+  int threads = 0;                           ///< 0: one per available core
+  int repeat = 11;                           ///< samples of each case and roof
 };
 
 enum class Bound : uint8_t { read, arithmetic };

@@ -60,7 +60,11 @@ void count_product(KernelCase& c) {
   const RowBytes per = row_bytes(c.op, dtype_bytes(act_dtype(c.activation)));
   const LinearDesc& w = c.weight;
   const int64_t out = w.kind == LinearKind::gate_up ? w.out / 2 : w.out;
-  c.bytes = w.out * w.in * 2 + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
+  // int4: half a byte per weight, and a scale and a zero point per group.
+  const int64_t weights = w.weight == WeightFormat::int4
+                              ? w.out * (w.in / 2 + w.in / w.group_size * 5)
+                              : w.out * w.in * 2;
+  c.bytes = weights + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
             c.rows * (w.in * per.x + out * per.y);
   c.flops = 2 * c.rows * w.out * w.in;
 }
@@ -102,16 +106,19 @@ void count(KernelCase& c) {
 }
 
 void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t> row_counts,
-              std::vector<KernelCase>& cases) {
+              WeightFormat layers, std::vector<KernelCase>& cases) {
   const auto product = [&](Op op, std::string_view part, int64_t out, int64_t in,
                            LinearKind kind = LinearKind::plain) {
     for (const int64_t rows : row_counts) {
       if (op == Op::rms_norm_head && rows > kMaxHeadRows) continue;
+      const bool in_layer =
+          op != Op::rms_norm_head && op != Op::gather_rows && op != Op::rms_norm_moe;
+      const WeightFormat weight = in_layer ? layers : WeightFormat::bf16;
       cases.push_back({.op = op,
                        .part = part,
                        .rows = rows,
                        .activation = activation,
-                       .weight = {out, in, WeightFormat::bf16, activation, kind}});
+                       .weight = {out, in, weight, activation, kind, kBenchGroupSize}});
       if (op != Op::rms_norm_moe) continue;
       cases.back().moe = {rows, in, t.moe_intermediate_size, t.num_experts, t.num_experts_per_tok};
     }
@@ -178,9 +185,9 @@ Result<Op> find_op(std::string_view name) {
 }
 
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,
-                                     std::span<const int64_t> row_counts) {
+                                     std::span<const int64_t> row_counts, WeightFormat layers) {
   std::vector<KernelCase> cases;
-  add_text(config.text, activation, row_counts, cases);
+  add_text(config.text, activation, row_counts, layers, cases);
   add_vision(config.vision, activation, cases);
   for (KernelCase& c : cases) count(c);
   return cases;

@@ -64,9 +64,13 @@ struct KernelCase {
 /// `row_counts`; the head only up to kMaxHeadRows of them, for it sees one row per sequence.
 /// Attention: one generated token with 512 and with 4096 tokens of context, a prompt of 512.
 /// Vision: one picture of 3072 patches. Rows choose their experts independently of each other, so
-/// `bytes` counts as many experts as are chosen by any of them in the mean.
+/// `bytes` counts as many experts as are chosen by any of them in the mean. `layers`, bf16 or int4,
+/// is the format of the Linears of dense text layers; all others are bf16.
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,
-                                     std::span<const int64_t> row_counts);
+                                     std::span<const int64_t> row_counts,
+                                     WeightFormat layers = WeightFormat::bf16);
+
+constexpr int64_t kBenchGroupSize = 128;  ///< of int4 weights
 
 constexpr int64_t kMaxHeadRows = 64;
 constexpr int64_t kPromptRows = 512;

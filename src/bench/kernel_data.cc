@@ -1,9 +1,12 @@
 #include "bench/kernel_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <random>
 
 #include "bench/random_data.h"
+#include "core/int4_row.h"
 
 namespace qvl {
 
@@ -54,15 +57,36 @@ Vec<const int32_t> KernelData::count_up(int64_t count) {
 }
 
 Linear KernelData::linear(const LinearDesc& desc, bool has_bias) {
-  require(desc.weight == WeightFormat::bf16, "weights of a benchmark are bf16");
   const float* bias = has_bias ? vector(desc.out).data : nullptr;
   bytes_ += packed_bytes(cpu_, desc);
   if (arena_ == nullptr) return {desc, nullptr, bias};
   const float amplitude = std::sqrt(3.0F / static_cast<float>(desc.in));
+  if (desc.weight == WeightFormat::int4) return int4_linear(desc, bias, amplitude);
+  require(desc.weight == WeightFormat::bf16, "weights of a benchmark are bf16 or int4");
   std::vector<bf16> rows;
   const auto read = [&](int64_t, int64_t count) {
     rows.resize(static_cast<size_t>(count * desc.in));
     fill_random(*cpu_.threads, DType::bf16, rows.data(), count * desc.in, amplitude, ++seed_);
+    return static_cast<const void*>(rows.data());
+  };
+  return pack_linear(cpu_, desc, read, bias, *arena_);
+}
+
+/// Random values between -8 and 7, all scales alike.
+Linear KernelData::int4_linear(const LinearDesc& desc, const float* bias, float amplitude) {
+  const Int4Row layout{desc.in, desc.group_size};
+  std::vector<std::byte> rows;
+  std::mt19937 random(static_cast<uint32_t>(++seed_));
+  const auto read = [&](int64_t, int64_t count) {
+    rows.resize(static_cast<size_t>(count * layout.bytes()));
+    for (int64_t r = 0; r < count; ++r) {
+      std::byte* const row = rows.data() + r * layout.bytes();
+      std::fill_n(layout.scales(row), layout.groups(), amplitude / 8);
+      std::fill_n(layout.zeros(row), layout.groups(), uint8_t{8});
+      for (int64_t i = 0; i < desc.in / 2; ++i) {
+        layout.values(row)[i] = static_cast<uint8_t>(random());
+      }
+    }
     return static_cast<const void*>(rows.data());
   };
   return pack_linear(cpu_, desc, read, bias, *arena_);

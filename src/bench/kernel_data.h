@@ -40,6 +40,7 @@ class KernelData {
     return {static_cast<const float*>(random(DType::f32, size)), size};
   }
   Vec<const float> norm_weight(int64_t size);
+  Linear int4_linear(const LinearDesc& desc, const float* bias, float amplitude);
 
   Cpu& cpu_;
   Arena* arena_;

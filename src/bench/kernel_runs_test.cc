@@ -42,6 +42,15 @@ std::vector<KernelCase> tiny_moe_cases(ActFormat activation) {
   return kernel_cases(config, activation, rows);
 }
 
+/// Four bits lie eight to a word: widths are multiples of that.
+std::vector<KernelCase> tiny_int4_cases(ActFormat activation) {
+  ModelConfig config = tiny_config();
+  config.text.hidden_size = 136;
+  config.text.intermediate_size = 40;
+  const std::vector<int64_t> rows = {1, 67};
+  return kernel_cases(config, activation, rows, WeightFormat::int4);
+}
+
 constexpr RunMemory kLittleMemory{.available_bytes = 256 << 20, .rotated_bytes = 10'000};
 
 TEST(KernelRuns, EveryOperatorRunsOnEveryInstructionSetOfThisProcessor) {
@@ -50,7 +59,7 @@ TEST(KernelRuns, EveryOperatorRunsOnEveryInstructionSetOfThisProcessor) {
   Threads threads(2);
   for (const ActFormat activation : {ActFormat::bf16, ActFormat::f32}) {
     for (const std::vector<KernelCase>& cases :
-         {tiny_cases(activation), tiny_moe_cases(activation)}) {
+         {tiny_cases(activation), tiny_moe_cases(activation), tiny_int4_cases(activation)}) {
       for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
         if (isa > *best) continue;
         const auto runs = KernelRuns::create(threads, isa, cases, kLittleMemory);

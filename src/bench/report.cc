@@ -13,6 +13,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kSchema = "qvl.bench.kernel/1";
 
+std::string_view weights_flag(WeightFormat layers) {
+  return layers == WeightFormat::int4 ? "int4" : "bf16";
+}
+
 std::string_view dtype_flag(ActFormat format) {
   return format == ActFormat::bf16 ? "bfloat16" : "float32";
 }
@@ -77,12 +81,12 @@ std::string kernel_bench_table(const KernelBench& bench) {
   const Roofs& roofs = bench.roofs;
   std::string out = fmt::format(
       "{}, {} cores, {:.1f} GB, load {:.1f}; {}, {} threads\n"
-      "{}, activations {}, weights bfloat16, random; {} samples per case\n"
+      "{}, activations {}, weights {}, random; {} samples per case\n"
       "roofs: read {} GB/s; float32 FMA {} GFLOP/s",
       machine.cpu, machine.cores, static_cast<double>(machine.memory_bytes) / 1e9,
       machine.load_average, isa_name(bench.options.isa), bench.threads, bench.options.model,
-      dtype_flag(bench.options.activation), bench.options.repeat, spread_text(roofs.read_gb_per_s),
-      spread_text(roofs.f32_gflop_per_s));
+      dtype_flag(bench.options.activation), weights_flag(bench.options.layers),
+      bench.options.repeat, spread_text(roofs.read_gb_per_s), spread_text(roofs.f32_gflop_per_s));
   if (roofs.bf16_gflop_per_s) {
     out += fmt::format("; bfloat16 dot {} GFLOP/s", spread_text(*roofs.bf16_gflop_per_s));
   }
@@ -121,6 +125,7 @@ std::string kernel_bench_json(const KernelBench& bench, const Provenance& proven
         {"load_average", machine.load_average}}},
       {"model", bench.options.model},
       {"dtype", dtype_flag(bench.options.activation)},
+      {"weights", weights_flag(bench.options.layers)},
       {"threads", bench.threads},
       {"repeat", bench.options.repeat},
       {"roofs", roofs_json(bench.roofs)},

@@ -19,6 +19,7 @@ struct KernelFlags {
   std::string model = "2b";
   std::vector<int64_t> rows = {1, 8, 64, 512};
   std::string dtype = "bfloat16";
+  std::string weights = "bf16";
   std::string isa = "auto";
   int threads = 0;
   int repeat = 11;
@@ -55,6 +56,7 @@ Result<KernelBenchOptions> bench_options(const KernelFlags& flags) {
     options.ops.push_back(*op);
   }
   options.activation = flags.dtype == "bfloat16" ? ActFormat::bf16 : ActFormat::f32;
+  options.layers = flags.weights == "int4" ? WeightFormat::int4 : WeightFormat::bf16;
   const Result<Isa> isa = choose_isa(flags.isa);
   if (!isa) return isa.error();
   options.isa = *isa;
@@ -65,9 +67,10 @@ Result<KernelBenchOptions> bench_options(const KernelFlags& flags) {
 std::string command_line(const KernelFlags& flags, const KernelBench& bench) {
   std::string command = "qvl bench kernel";
   for (const std::string& op : flags.ops) command += " --op " + op;
-  command += fmt::format(" --model {} --rows {} --dtype {} --isa {} --threads {} --repeat {}",
-                         flags.model, fmt::join(flags.rows, ","), flags.dtype,
-                         isa_name(bench.options.isa), bench.threads, flags.repeat);
+  command +=
+      fmt::format(" --model {} --rows {} --dtype {} --weights {} --isa {} --threads {} --repeat {}",
+                  flags.model, fmt::join(flags.rows, ","), flags.dtype, flags.weights,
+                  isa_name(bench.options.isa), bench.threads, flags.repeat);
   return command;
 }
 
@@ -115,6 +118,11 @@ void add_bench(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   kernel_app.add_option("--dtype", flags->dtype, "activations and cache: bfloat16 or float32")
       ->check(CLI::IsMember({"bfloat16", "float32"}))
+      ->capture_default_str();
+  kernel_app
+      .add_option("--weights", flags->weights,
+                  "of the text layers: bf16, or int4 in groups of 128; others are bf16")
+      ->check(CLI::IsMember({"bf16", "int4"}))
       ->capture_default_str();
   kernel_app.add_option("--isa", flags->isa, "auto, avx2, avx512 or avx512_bf16")
       ->envname("QVL_ISA")

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "cli/environment.h"
 #include "model/processor.h"
 #include "qvl/engine.h"
 
@@ -25,6 +26,7 @@ struct EngineFlags {
   std::string chat_template;
   int threads = 0;
   bool cpu_only = false;
+  bool enable_prefix_caching = true;
 };
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags);

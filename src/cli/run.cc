@@ -10,8 +10,10 @@
 #include "cli/commands.h"
 #include "cli/engine_flags.h"
 #include "cli/load_bar.h"
+#include "cli/sampling_flags.h"
 #include "core/clock.h"
 #include "model/processor.h"
+#include "runtime/answer.h"
 #include "runtime/engine_impl.h"
 #include "runtime/memory.h"
 
@@ -22,14 +24,10 @@ using Json = nlohmann::ordered_json;
 
 struct RunFlags {
   EngineFlags engine;
+  SamplingFlags sampling;
   std::vector<std::string> inputs;
   std::string system;
   double fps = 24.0;
-  double temperature = -1;
-  int top_k = -1;
-  double top_p = -1;
-  uint64_t seed = 0;
-  int64_t max_tokens = 512;
   int logprobs = -1;
   bool json = false;
   bool stats = false;
@@ -81,27 +79,6 @@ Result<Question> read_question(const RunFlags& flags, const Processor& processor
   return question;
 }
 
-SamplingParams sampling_params(const RunFlags& flags, const ModelFiles& model,
-                               const Tokenizer& tokenizer) {
-  const GenerationConfig& g = model.generation;
-  SamplingParams p;
-  p.temperature = flags.temperature >= 0 ? static_cast<float>(flags.temperature)
-                  : g.do_sample          ? g.temperature
-                                         : 0.0F;
-  p.top_k = flags.top_k >= 0 ? flags.top_k : g.do_sample ? g.top_k : 0;
-  p.top_p = flags.top_p >= 0 ? static_cast<float>(flags.top_p) : g.do_sample ? g.top_p : 1.0F;
-  p.seed = flags.seed;
-  p.max_tokens = flags.max_tokens;
-  p.top_logprobs = flags.logprobs;
-  p.stop_token_ids = g.eos_token_ids;
-  if (p.stop_token_ids.empty()) {
-    for (const char* name : {"<|im_end|>", "<|endoftext|>"}) {
-      if (const auto id = tokenizer.added_token(name)) p.stop_token_ids.push_back(*id);
-    }
-  }
-  return p;
-}
-
 /// "VmHWM: 123 kB": the most memory the process ever had resident.
 int64_t peak_resident_bytes() {
   std::ifstream status("/proc/self/status");
@@ -113,37 +90,34 @@ int64_t peak_resident_bytes() {
   return 0;
 }
 
-struct Answer {
-  std::string text;
-  std::vector<Event> events;
-  Event last;
-};
-
-/// Runs one request to its end; `on_text` gets pieces of the answer as they become certain.
+/// Runs one request to its end; `on_text` gets pieces of the answer as they become certain. Returns
+/// the events that carry tokens.
 template <class OnText>
-Answer generate(Engine& engine, RequestId id, const Tokenizer& tokenizer, const OnText& on_text) {
-  Answer answer;
-  Detokenizer detokenizer(tokenizer, Detokenizer::Special::skip);
-  const auto say = [&](const std::string& text) {
-    if (text.empty()) return;
-    answer.text += text;
-    on_text(text);
-  };
-  while (!engine.idle()) {
+std::vector<Event> generate(Engine& engine, RequestId id, Answer& answer, const OnText& on_text) {
+  std::vector<Event> events;
+  while (!answer.finished()) {
     for (Event& event : engine.step()) {
       if (event.request != id) continue;
-      if (event.token >= 0) say(detokenizer.push(event.token));
-      if (event.finish != FinishReason::none) answer.last = event;
-      if (event.token >= 0) answer.events.push_back(std::move(event));
+      if (event.token >= 0 && !answer.wants_cancel()) events.push_back(event);
+      const std::string text = answer.push(event);
+      if (!text.empty()) on_text(text);
     }
+    if (answer.wants_cancel()) engine.cancel(id);
   }
-  say(detokenizer.finish());
-  return answer;
+  return events;
 }
 
-Json logprobs_json(const Answer& answer, const Tokenizer& tokenizer) {
+/// Null for the model's own end and for answers that did not end by themselves.
+Json stop_reason_json(const Answer& answer) {
+  const StopReason reason = answer.stop_reason();
+  if (const auto* text = std::get_if<std::string>(&reason)) return *text;
+  if (const auto* token = std::get_if<int32_t>(&reason)) return *token;
+  return nullptr;
+}
+
+Json logprobs_json(const std::vector<Event>& events, const Tokenizer& tokenizer) {
   Json list = Json::array();
-  for (const Event& event : answer.events) {
+  for (const Event& event : events) {
     Json top = Json::array();
     for (const TokenLogprob& t : event.top_logprobs) {
       top.push_back({{"token", tokenizer.bytes(t.token)}, {"id", t.token}, {"logprob", t.logprob}});
@@ -161,10 +135,10 @@ double tokens_per_second(int64_t tokens, double ms) {
 }
 
 /// Milliseconds from each token to the next, ascending.
-std::vector<double> token_gaps_ms(const Answer& answer) {
+std::vector<double> token_gaps_ms(const std::vector<Event>& events) {
   std::vector<double> gaps;
-  for (size_t i = 1; i < answer.events.size(); ++i) {
-    gaps.push_back(answer.events[i].at_ms - answer.events[i - 1].at_ms);
+  for (size_t i = 1; i < events.size(); ++i) {
+    gaps.push_back(events[i].at_ms - events[i - 1].at_ms);
   }
   std::sort(gaps.begin(), gaps.end());
   return gaps;
@@ -176,44 +150,42 @@ double percentile(const std::vector<double>& values, double fraction) {
   return values[static_cast<size_t>(fraction * static_cast<double>(values.size() - 1))];
 }
 
-Json stats_json(const Answer& answer, const Engine& engine, const MediaTimings& media) {
-  const Timings& t = answer.last.timings;
-  const std::vector<double> gaps = token_gaps_ms(answer);
-  return {{"load_ms", engine.load_stats().load_ms},
-          {"media_decode_ms", media.decode_ms},
-          {"media_resize_ms", media.resize_ms},
-          {"vision_ms", t.vision_ms},
-          {"prefill_ms", t.prefill_ms},
-          {"first_token_ms", t.first_token_ms},
-          {"decode_ms", t.decode_ms},
-          {"decode_tokens_per_s",
-           tokens_per_second(answer.last.usage.completion_tokens - 1, t.decode_ms)},
-          {"token_ms_median", percentile(gaps, 0.5)},
-          {"token_ms_p90", percentile(gaps, 0.9)},
-          {"memory_planned_bytes", engine.memory_plan().total_bytes()},
-          {"memory_peak_bytes", peak_resident_bytes()}};
+Json stats_json(const Answer& answer, const std::vector<double>& gaps, const Engine& engine,
+                const MediaTimings& media) {
+  const Timings& t = answer.timings();
+  return {
+      {"load_ms", engine.load_stats().load_ms},
+      {"media_decode_ms", media.decode_ms},
+      {"media_resize_ms", media.resize_ms},
+      {"vision_ms", t.vision_ms},
+      {"prefill_ms", t.prefill_ms},
+      {"first_token_ms", t.first_token_ms},
+      {"decode_ms", t.decode_ms},
+      {"decode_tokens_per_s", tokens_per_second(answer.usage().completion_tokens - 1, t.decode_ms)},
+      {"token_ms_median", percentile(gaps, 0.5)},
+      {"token_ms_p90", percentile(gaps, 0.9)},
+      {"memory_planned_bytes", engine.memory_plan().total_bytes()},
+      {"memory_peak_bytes", peak_resident_bytes()}};
 }
 
-void print_stats(const Answer& answer, const Engine& engine, const MediaTimings& media,
-                 const SamplingParams& sampling) {
-  const Timings& t = answer.last.timings;
-  const Usage& u = answer.last.usage;
+void print_stats(const Answer& answer, const std::vector<double>& gaps, const Engine& engine,
+                 const MediaTimings& media, const std::string& sampling) {
+  const Timings& t = answer.timings();
+  const Usage& u = answer.usage();
   const int64_t peak = peak_resident_bytes();
   const int64_t planned = engine.memory_plan().total_bytes();
   fmt::print(stderr, "\nmodel     {} loaded in {:.2f} s, {}\n",
              format_bytes(engine.load_stats().weight_bytes), engine.load_stats().load_ms / 1000,
              engine.load_stats().backend);
-  fmt::print(stderr, "sampling  temperature {}, top_k {}, top_p {}, seed {}\n",
-             sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed);
+  fmt::print(stderr, "sampling  {}\n", sampling);
   fmt::print(stderr, "tokens    {} of prompt ({} of pictures), {} of answer, ended by {}\n",
              u.prompt_tokens, u.image_tokens, u.completion_tokens,
-             finish_reason_name(answer.last.finish));
+             finish_reason_name(answer.finish_reason()));
   fmt::print(stderr, "media     decode {:.1f} ms, resize {:.1f} ms\n", media.decode_ms,
              media.resize_ms);
   fmt::print(stderr, "vision    {:.1f} ms\n", t.vision_ms);
   fmt::print(stderr, "prefill   {:.1f} ms, {:.1f} tokens/s\n", t.prefill_ms,
              tokens_per_second(u.prompt_tokens, t.prefill_ms));
-  const std::vector<double> gaps = token_gaps_ms(answer);
   fmt::print(
       stderr,
       "decode    {:.1f} ms, {:.1f} tokens/s; a token takes {:.1f} ms (median), {:.1f} ms (p90)\n",
@@ -245,10 +217,13 @@ int run(const RunFlags& flags) {
   Request request;
   request.prompt_tokens = std::move(prompt->tokens);
   request.spans = std::move(prompt->spans);
-  request.sampling = sampling_params(flags, *model, processor->tokenizer());
-  const SamplingParams sampling = request.sampling;
-  const Status valid = validate(sampling);
+  Result<ChosenSampling> sampling =
+      choose_sampling(flags.sampling, model->generation, processor->tokenizer());
+  if (!sampling) return fail(sampling.error());
+  sampling->params.top_logprobs = flags.logprobs;
+  const Status valid = validate(sampling->params);
   if (!valid) return fail(valid.error());
+  request.sampling = sampling->params;
 
   // One known question: the plan is made to its measure, and what cannot fit is refused before
   // weights are read.
@@ -263,7 +238,7 @@ int run(const RunFlags& flags) {
                              tokens, limit - 1),
                  ""});
   }
-  config->max_model_len = std::min(limit, tokens + std::min(sampling.max_tokens, limit));
+  config->max_model_len = std::min(limit, tokens + std::min(sampling->params.max_tokens, limit));
   config->max_step_tokens = std::min(config->max_step_tokens, tokens);
   config->max_patches = model->config.vision.merge_unit();
   for (MediaItem& item : question->media) {
@@ -280,31 +255,33 @@ int run(const RunFlags& flags) {
 
   const Result<RequestId> id = (*engine)->submit(std::move(request));
   if (!id) return fail(id.error());
-  const Answer answer =
-      generate(**engine, *id, processor->tokenizer(), [&](const std::string& text) {
-        if (flags.json) return;
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-      });
-  if (answer.last.finish == FinishReason::error) {
-    return fail(
-        {ErrorCode::no_finite_logits, fmt::format("after {} tokens", answer.events.size()), ""});
+  Answer answer(processor->tokenizer(), sampling->params);
+  const std::vector<Event> events = generate(**engine, *id, answer, [&](const std::string& text) {
+    if (flags.json) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  });
+  if (answer.finish_reason() == FinishReason::error) {
+    return fail({ErrorCode::no_finite_logits, fmt::format("after {} tokens", events.size()), ""});
   }
+  const std::vector<double> gaps = token_gaps_ms(events);
   if (flags.json) {
     Json out = {{"model", model->name},
-                {"answer", answer.text},
-                {"finish_reason", finish_reason_name(answer.last.finish)},
+                {"answer", answer.text()},
+                {"finish_reason", finish_reason_name(answer.finish_reason())},
+                {"stop_reason", stop_reason_json(answer)},
                 {"usage",
-                 {{"prompt_tokens", answer.last.usage.prompt_tokens},
-                  {"image_tokens", answer.last.usage.image_tokens},
-                  {"completion_tokens", answer.last.usage.completion_tokens}}},
-                {"stats", stats_json(answer, **engine, question->timings)}};
-    if (flags.logprobs >= 0) out["logprobs"] = logprobs_json(answer, processor->tokenizer());
+                 {{"prompt_tokens", answer.usage().prompt_tokens},
+                  {"image_tokens", answer.usage().image_tokens},
+                  {"cached_tokens", answer.usage().cached_tokens},
+                  {"completion_tokens", answer.usage().completion_tokens}}},
+                {"stats", stats_json(answer, gaps, **engine, question->timings)}};
+    if (flags.logprobs >= 0) out["logprobs"] = logprobs_json(events, processor->tokenizer());
     fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
   } else {
     fmt::print("\n");
   }
-  if (flags.stats) print_stats(answer, **engine, question->timings, sampling);
+  if (flags.stats) print_stats(answer, gaps, **engine, question->timings, sampling->origins);
   return kSuccess;
 }
 
@@ -322,17 +299,11 @@ void add_run(CLI::App& app, int& exit_code) {
   run_app.add_option("inputs", flags->inputs, "pictures, folders of frames and text, in any order")
       ->required();
   add_engine_flags(run_app, flags->engine);
+  add_sampling_flags(run_app, flags->sampling);
   run_app.add_option("--system", flags->system, "system message");
   run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
       ->check(CLI::Range(0.001, 1000.0))
       ->capture_default_str();
-  run_app.add_option("--temperature", flags->temperature,
-                     "0: always the most likely token; default as the checkpoint says");
-  run_app.add_option("--top-k", flags->top_k, "sample among the k most likely tokens; 0: all");
-  run_app.add_option("--top-p", flags->top_p,
-                     "sample among the most likely tokens of this total probability");
-  run_app.add_option("--seed", flags->seed, "of the random numbers")->capture_default_str();
-  run_app.add_option("--max-tokens", flags->max_tokens, "longest answer")->capture_default_str();
   run_app.add_option("--logprobs", flags->logprobs,
                      "with --json: log probabilities and this many alternatives per token");
   run_app.add_flag("--json", flags->json, "print one JSON object instead of streaming text");

@@ -20,7 +20,9 @@ void check(const qvl::Result<qvl::ProcessorConfig>& config) {
 void check(const qvl::Result<qvl::GenerationConfig>& config) {
   if (!config) return;
   for (const int32_t id : config->eos_token_ids) qvl::require(id >= 0, "a negative token id");
-  qvl::require(config->temperature >= 0 && config->top_p <= 1 && config->top_k >= 0,
+  qvl::require(config->temperature.value_or(0) >= 0 && config->top_p.value_or(0) <= 1 &&
+                   config->min_p.value_or(0) <= 1 && config->top_k.value_or(0) >= 0 &&
+                   config->max_new_tokens.value_or(1) >= 1,
                "sampling out of range");
 }
 

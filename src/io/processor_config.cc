@@ -96,12 +96,20 @@ GenerationConfig read_generation(JsonReader& reader) {
     config.eos_token_ids = {static_cast<int32_t>(reader.integer("eos_token_id", kTokenIds))};
   }
   config.do_sample = reader.boolean("do_sample", config.do_sample);
-  config.temperature =
-      static_cast<float>(reader.number("temperature", {0, 100}, double{config.temperature}));
-  config.top_p = static_cast<float>(reader.number("top_p", {0, 1}, double{config.top_p}));
-  config.top_k = static_cast<int>(reader.integer("top_k", kTokenIds, config.top_k));
-  config.repetition_penalty = static_cast<float>(
-      reader.number("repetition_penalty", {1e-3, 1e3}, double{config.repetition_penalty}));
+  const auto number = [&](const char* field, NumberRange range) -> std::optional<float> {
+    if (!reader.has(field)) return {};
+    return static_cast<float>(reader.number(field, range));
+  };
+  config.temperature = number("temperature", {0, 100});
+  config.top_p = number("top_p", {0, 1});
+  config.min_p = number("min_p", {0, 1});
+  config.repetition_penalty = number("repetition_penalty", {1e-3, 1e3});
+  config.presence_penalty = number("presence_penalty", {-100, 100});
+  config.frequency_penalty = number("frequency_penalty", {-100, 100});
+  if (reader.has("top_k")) config.top_k = static_cast<int>(reader.integer("top_k", kTokenIds));
+  if (reader.has("max_new_tokens")) {
+    config.max_new_tokens = reader.integer("max_new_tokens", {1, kTokenIds.max});
+  }
   return config;
 }
 

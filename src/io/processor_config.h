@@ -1,11 +1,11 @@
 #pragma once
 
 /// preprocessor_config.json, video_preprocessor_config.json and generation_config.json as plain
-/// numbers; fields that a file leaves out have the defaults of the reference's classes. A sampling
-/// limit that generation_config.json leaves out is no limit.
+/// numbers; fields that a file leaves out have the defaults of the reference's classes.
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -30,13 +30,18 @@ struct ProcessorConfig {
 Result<ProcessorConfig> parse_image_processor(std::string_view json);
 Result<ProcessorConfig> parse_video_processor(std::string_view json);
 
+/// How the checkpoint's authors want it to be sampled; what the file leaves out is empty.
 struct GenerationConfig {
   std::vector<int32_t> eos_token_ids;
   bool do_sample = false;
-  float temperature = 1.0F;
-  float top_p = 1.0F;
-  int top_k = 0;  ///< 0: no limit
-  float repetition_penalty = 1.0F;
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<float> min_p;
+  std::optional<int> top_k;
+  std::optional<float> repetition_penalty;
+  std::optional<float> presence_penalty;
+  std::optional<float> frequency_penalty;
+  std::optional<int64_t> max_new_tokens;
 };
 
 Result<GenerationConfig> parse_generation_config(std::string_view json);

@@ -138,6 +138,19 @@ TEST(GenerationConfig, ReadsThePublishedFile) {
   EXPECT_EQ(config->top_p, 0.8F);
   EXPECT_EQ(config->temperature, 0.7F);
   EXPECT_EQ(config->repetition_penalty, 1.0F);
+  EXPECT_EQ(config->min_p, std::nullopt);
+  EXPECT_EQ(config->max_new_tokens, std::nullopt);
+}
+
+TEST(GenerationConfig, ReadsTheRarerFields) {
+  const Result<GenerationConfig> config = parse_generation_config(
+      R"({"min_p": 0.05, "presence_penalty": 1.5, "frequency_penalty": -0.5,
+          "max_new_tokens": 32768})");
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_EQ(config->min_p, 0.05F);
+  EXPECT_EQ(config->presence_penalty, 1.5F);
+  EXPECT_EQ(config->frequency_penalty, -0.5F);
+  EXPECT_EQ(config->max_new_tokens, 32'768);
 }
 
 TEST(GenerationConfig, OneEndTokenNeedsNoList) {
@@ -146,14 +159,14 @@ TEST(GenerationConfig, OneEndTokenNeedsNoList) {
   EXPECT_EQ(config->eos_token_ids, std::vector<int32_t>{7});
 }
 
-TEST(GenerationConfig, AnEmptyFileIsGreedyWithoutLimits) {
+TEST(GenerationConfig, AnEmptyFileAsksForNothing) {
   const Result<GenerationConfig> config = parse_generation_config("{}");
   ASSERT_TRUE(config);
   EXPECT_TRUE(config->eos_token_ids.empty());
   EXPECT_FALSE(config->do_sample);
-  EXPECT_EQ(config->top_k, 0);
-  EXPECT_EQ(config->top_p, 1.0F);
-  EXPECT_EQ(config->temperature, 1.0F);
+  EXPECT_EQ(config->top_k, std::nullopt);
+  EXPECT_EQ(config->top_p, std::nullopt);
+  EXPECT_EQ(config->temperature, std::nullopt);
 }
 
 TEST(GenerationConfig, NumbersAreInRange) {
@@ -172,6 +185,8 @@ TEST(GenerationConfig, NumbersAreInRange) {
             "top_k: found -1, expected a whole number from 0 to 2147483647");
   EXPECT_EQ(generation(R"({"repetition_penalty": 0})"),
             "repetition_penalty: found 0, expected a number from 0.001 to 1000");
+  EXPECT_EQ(generation(R"({"max_new_tokens": 0})"),
+            "max_new_tokens: found 0, expected a whole number from 1 to 2147483647");
   EXPECT_EQ(generation(R"({"do_sample": 1})"), "do_sample: found 1, expected true or false");
 }
 

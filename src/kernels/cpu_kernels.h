@@ -16,8 +16,15 @@ constexpr int64_t kPanelCols = 16;
 constexpr int64_t kGroupPanels = 4;
 constexpr int64_t kGroupCols = kGroupPanels * kPanelCols;
 
-/// Rows of a panel: 16 columns of one k, or of a pair of k, [16][2], for bf16.
-enum class PanelFormat : uint8_t { f32, f16, bf16 };
+/// Rows of a panel: 16 columns of one k, or of a pair of k, [16][2], for bf16, or of eight k for
+/// int4: one word per column, the four even k in its low half, the odd ones in its high half, in
+/// order.
+enum class PanelFormat : uint8_t { f32, f16, bf16, int4 };
+/// k in a row of a panel.
+constexpr int64_t row_elements(PanelFormat format) {
+  if (format == PanelFormat::int4) return 8;
+  return format == PanelFormat::bf16 ? 2 : 1;
+}
 
 /// Elements of the left operand's rows. bf16_pairs is what the hardware's bf16 dot product takes;
 /// rounded_f32 is float32 that holds values rounded to bf16.
@@ -25,8 +32,9 @@ enum class RowFormat : uint8_t { f32, rounded_f32, bf16_pairs };
 
 enum class ValueType : uint8_t { f32, bf16, u8 };
 
-/// C = A·B or C += A·B. Each element sums over k in chunks of 512: in index order within a chunk,
-/// the chunks' sums in order. That order does not depend on rows or panels.
+/// C = A·B or C += A·B. Each element sums over k in chunks of 512, those of int4 ending with their
+/// group too: in index order within a chunk, the chunks' sums in order. That order does not depend
+/// on rows or panels.
 struct GemmJob {
   const void* a = nullptr;  ///< [rows, k]; bf16_pairs: k rounded up to even, the last one zero
   int64_t a_stride = 0;     ///< in elements
@@ -35,6 +43,11 @@ struct GemmJob {
   const std::byte* b = nullptr;
   int64_t b_row_bytes = 0;  ///< from one k, or pair of k, to the next
   int64_t panel_bytes = 0;  ///< from one panel to the next
+  /// int4: columns of a group, and where in a panel its scales, float32 [groups][16], and its zero
+  /// points, uint8 [groups][16], begin.
+  int64_t group_size = 0;
+  int64_t scales_offset = 0;
+  int64_t zeros_offset = 0;
   int64_t rows = 0;
   int64_t panels = 0;
   int64_t k = 0;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "core/int4_row.h"
 #include "core/threads.h"
 #include "kernels/linear.h"
 
@@ -170,6 +171,7 @@ class TestWeight {
   TestWeight(const LinearDesc& desc, uint32_t seed) : desc_(desc) {
     Random random(seed);
     const double scale = 1.0 / std::sqrt(static_cast<double>(desc.in));
+    if (desc.weight == WeightFormat::int4) fill_int4(random, scale);
     for (int64_t i = 0; i < desc.out * desc.in; ++i) {
       const auto v = static_cast<float>(random.normal() * scale);
       if (desc.weight == WeightFormat::f32) full_.push_back(v);
@@ -184,13 +186,16 @@ class TestWeight {
   }
 
   const void* rows(int64_t first) const {
+    if (desc_.weight == WeightFormat::int4) {
+      return int4_.data() + first * Int4Row{desc_.in, desc_.group_size}.bytes();
+    }
     const auto at = static_cast<size_t>(first * desc_.in);
     return desc_.weight == WeightFormat::f32 ? static_cast<const void*>(full_.data() + at)
                                              : half_.data() + at;
   }
   float at(int64_t n, int64_t k) const {
     const auto i = static_cast<size_t>(n * desc_.in + k);
-    if (desc_.weight == WeightFormat::f32) return full_[i];
+    if (desc_.weight == WeightFormat::f32 || desc_.weight == WeightFormat::int4) return full_[i];
     return desc_.weight == WeightFormat::f16 ? static_cast<float>(f16{half_[i]})
                                              : std::bit_cast<float>(uint32_t{half_[i]} << 16);
   }
@@ -198,7 +203,26 @@ class TestWeight {
   std::vector<float> bias;
 
  private:
+  /// All values and zero points, 0 to 15 and 0 to 16.
+  void fill_int4(Random& random, double scale) {
+    const Int4Row layout{desc_.in, desc_.group_size};
+    int4_.resize(static_cast<size_t>(desc_.out * layout.bytes()));
+    full_.resize(static_cast<size_t>(desc_.out * desc_.in));
+    for (int64_t n = 0; n < desc_.out; ++n) {
+      std::byte* const row = int4_.data() + n * layout.bytes();
+      for (int64_t g = 0; g < layout.groups(); ++g) {
+        layout.scales(row)[g] = static_cast<float>(scale * (0.1 + 0.01 * random.below(10)));
+        layout.zeros(row)[g] = static_cast<uint8_t>(random.below(17));
+      }
+      for (int64_t i = 0; i < desc_.in / 2; ++i) {
+        layout.values(row)[i] = static_cast<uint8_t>(random.below(256));
+      }
+      dequantise(layout, row, full_.data() + n * desc_.in);
+    }
+  }
+
   LinearDesc desc_;
+  std::vector<std::byte> int4_;
   std::vector<float> full_;
   std::vector<uint16_t> half_;
 };

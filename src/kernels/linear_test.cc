@@ -130,6 +130,92 @@ TEST(Linear, LongInputsAreSplitWithoutATrace) {
   }
 }
 
+struct Int4Size {
+  int64_t rows;
+  int64_t in;
+  int64_t out;
+  int64_t group;
+};
+/// Groups that end with the chunks of sums, inside them, beyond them and with the row.
+constexpr Int4Size kInt4Sizes[] = {{1, 8, 1, 8},       {19, 96, 19, 32},   {2, 1096, 65, 1096},
+                                   {7, 1536, 40, 768}, {13, 640, 33, 128}, {99, 200, 130, 24},
+                                   {201, 64, 16, 64}};
+
+/// body(isa, desc, rows of x) for all sizes of 4-bit weights.
+template <class Body>
+void for_all_int4(const Body& body) {
+  for (const Isa isa : supported_isas()) {
+    for (const ActFormat act : kActFormats) {
+      for (const Int4Size& size : kInt4Sizes) {
+        SCOPED_TRACE(testing::Message()
+                     << isa_name(isa) << ", activation format " << static_cast<int>(act) << ", "
+                     << size.rows << "x" << size.in << "x" << size.out << " by " << size.group);
+        body(isa,
+             LinearDesc{.out = size.out,
+                        .in = size.in,
+                        .weight = WeightFormat::int4,
+                        .activation = act,
+                        .group_size = size.group},
+             size.rows);
+      }
+    }
+  }
+}
+
+TEST(LinearInt4, AgreesWithTheReferenceAndWithTheWeightsItStandsFor) {
+  for_all_int4([](Isa isa, const LinearDesc& desc, int64_t rows) {
+    const TestWeight w(desc, 21);
+    TestMat x = TestMat::normal(act_dtype(desc.activation), rows, desc.in, 22);
+    Ref ref;
+    TestCpu cpu(isa, 2, {.max_rows = rows, .max_in = desc.in, .max_out = desc.out});
+    ASSERT_TRUE(keeps_int4(*cpu, desc));
+    const TestLinear reference = pack(ref, desc, w, w.bias.data());
+    const TestLinear packed = pack(*cpu, desc, w, w.bias.data());
+    TestMat expected(DType::f32, rows, desc.out);
+    TestMat found(DType::f32, rows, desc.out);
+    linear(ref, {.prompt = rows}, x.act(), reference.linear, expected.act());
+    linear(*cpu, {.prompt = rows}, x.act(), packed.linear, found.act());
+    EXPECT_TRUE(close(found, expected, 2e-6));
+    TestMat exact(DType::f32, rows, desc.out);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t n = 0; n < desc.out; ++n) {
+        double sum = double{w.bias[static_cast<size_t>(n)]};
+        for (int64_t k = 0; k < desc.in; ++k) sum += double{x.at(r, k)} * double{w.at(n, k)};
+        exact.set(r, n, static_cast<float>(sum));
+      }
+    }
+    EXPECT_TRUE(close(found, exact, 2e-6));
+  });
+}
+
+TEST(LinearInt4, RowsHaveTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
+  for (const Isa isa : supported_isas()) {
+    for (const ActFormat act : kActFormats) {
+      const LinearDesc desc{.out = 83,
+                            .in = 1096,
+                            .weight = WeightFormat::int4,
+                            .activation = act,
+                            .group_size = 136};
+      const OperatorShapes shapes{.max_rows = 33, .max_in = desc.in, .max_out = desc.out};
+      const TestWeight w(desc, 23);
+      TestMat x = TestMat::normal(act_dtype(act), 33, desc.in, 24);
+      TestCpu packer(isa, 1, shapes);
+      const TestLinear packed = pack(*packer, desc, w, w.bias.data());
+      expect_rows_independent(
+          isa, shapes, x, DType::f32, desc.out, [&](Cpu& cpu, TestMat& some, TestMat& y) {
+            linear(cpu, {.prompt = some.rows()}, some.act(), packed.linear, y.act());
+          });
+    }
+  }
+}
+
+TEST(LinearInt4, GroupsThatCutAWordAreNotKept) {
+  TestCpu cpu(Isa::avx2, 1, {.max_rows = 1, .max_in = 64, .max_out = 16});
+  EXPECT_TRUE(keeps_int4(*cpu, {.out = 16, .in = 64, .group_size = 8}));
+  EXPECT_FALSE(keeps_int4(*cpu, {.out = 16, .in = 64, .group_size = 12}));
+  EXPECT_FALSE(keeps_int4(*cpu, {.out = 16, .in = 68, .group_size = 32}));
+}
+
 TEST(LinearResidual, AddsTheFinishedSumToTheStream) {
   for_all_formats([](Isa isa, WeightFormat weight, ActFormat act) {
     const Size size{19, 99, 65};

@@ -50,7 +50,8 @@ void multiply_block(const Cpu& cpu, const OperandRows& a, const Linear& w,
 
 RowFormat row_format(const Cpu& cpu, const LinearDesc& desc) {
   if (desc.activation == ActFormat::f32) return RowFormat::f32;
-  return desc.weight == WeightFormat::bf16 ? cpu.kernels->bf16_rows : RowFormat::rounded_f32;
+  const bool in_pairs = desc.weight == WeightFormat::bf16 || desc.weight == WeightFormat::int4;
+  return in_pairs ? cpu.kernels->bf16_rows : RowFormat::rounded_f32;
 }
 
 void multiply_panels(const Cpu& cpu, const OperandRows& a, int64_t first, int64_t count,
@@ -64,6 +65,9 @@ void multiply_panels(const Cpu& cpu, const OperandRows& a, int64_t first, int64_
       .b = static_cast<const std::byte*>(w.data) + panel * layout.panel_bytes,
       .b_row_bytes = layout.row_bytes(),
       .panel_bytes = layout.panel_bytes,
+      .group_size = w.desc.group_size,
+      .scales_offset = layout.scales_offset,
+      .zeros_offset = layout.zeros_offset,
       .rows = count,
       .panels = panels,
       .k = w.desc.in,

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/check.h"
+#include "core/int4_row.h"
 #include "kernels/packing.h"
 
 namespace qvl {
@@ -12,10 +14,10 @@ PanelFormat panel_format(WeightFormat format) {
       return PanelFormat::f16;
     case WeightFormat::bf16:
       return PanelFormat::bf16;
+    case WeightFormat::int4:
+      return PanelFormat::int4;
     case WeightFormat::f32:
       break;
-    case WeightFormat::int4:
-      require(false, "panels of 4 bits");
   }
   return PanelFormat::f32;
 }
@@ -33,8 +35,39 @@ void transpose(const std::byte* rows, int64_t count, int64_t row_bytes, int64_t 
   }
 }
 
-void pack_panel(const PanelLayout& layout, const std::byte* rows, int64_t count, int64_t in,
-                std::byte* panel) {
+/// Eight 4-bit values in order → the four even ones, then the four odd ones.
+uint32_t even_then_odd(uint32_t word) {
+  uint32_t swap = (word ^ word >> 4) & 0x00f000f0U;
+  word ^= swap ^ swap << 4;
+  swap = (word ^ word >> 8) & 0x0000ff00U;
+  return word ^ swap ^ swap << 8;
+}
+
+void pack_int4_panel(const PanelLayout& layout, const LinearDesc& desc, const std::byte* rows,
+                     int64_t count, std::byte* panel) {
+  const Int4Row from{desc.in, desc.group_size};
+  auto* const words = reinterpret_cast<uint32_t*>(panel);
+  auto* const scales = reinterpret_cast<float*>(panel + layout.scales_offset);
+  auto* const zeros = reinterpret_cast<uint8_t*>(panel + layout.zeros_offset);
+  std::memset(panel, 0, static_cast<size_t>(layout.panel_bytes));
+  for (int64_t c = 0; c < count; ++c) {
+    const std::byte* const row = rows + c * from.bytes();
+    for (int64_t u = 0; u < desc.in / 8; ++u) {
+      uint32_t word = 0;
+      std::memcpy(&word, from.values(row) + u * 4, 4);
+      words[u * kPanelCols + c] = even_then_odd(word);
+    }
+    for (int64_t g = 0; g < from.groups(); ++g) {
+      scales[g * kPanelCols + c] = from.scales(row)[g];
+      zeros[g * kPanelCols + c] = from.zeros(row)[g];
+    }
+  }
+}
+
+void pack_panel(const PanelLayout& layout, const LinearDesc& desc, const std::byte* rows,
+                int64_t count, std::byte* panel) {
+  if (layout.format == PanelFormat::int4) return pack_int4_panel(layout, desc, rows, count, panel);
+  const int64_t in = desc.in;
   const int64_t row_bytes = in * layout.element_bytes;
   if (layout.format == PanelFormat::f32)
     return transpose<uint32_t>(rows, count, row_bytes, in, panel);
@@ -65,13 +98,23 @@ PanelLayout::PanelLayout(const LinearDesc& desc)
       element_bytes(desc.weight == WeightFormat::f32 ? 4 : 2),
       parts(desc.kind == LinearKind::gate_up ? 2 : 1),
       part_rows(desc.out / parts),
-      panels((part_rows + kPanelCols - 1) / kPanelCols * parts),
-      panel_bytes((format == PanelFormat::bf16 ? (desc.in + 1) / 2 * 2 : desc.in) * kPanelCols *
-                  element_bytes) {
+      panels((part_rows + kPanelCols - 1) / kPanelCols * parts) {
   require_equal(part_rows * parts, desc.out, "rows of a gate_up linear");
+  const int64_t rows = (desc.in + row_elements(format) - 1) / row_elements(format);
+  panel_bytes = rows * row_bytes();
+  if (format == PanelFormat::int4) {
+    const int64_t groups = Int4Row{desc.in, desc.group_size}.groups();
+    scales_offset = panel_bytes;
+    zeros_offset = scales_offset + groups * kPanelCols * 4;
+    panel_bytes = Arena::padded(zeros_offset + groups * kPanelCols);
+  }
 }
 
-bool keeps_int4(const Cpu&, const LinearDesc&) { return false; }
+/// Rows of eight k that a group border would cut, and pairs of k beyond the end, are not worth a
+/// path of their own: no published checkpoint has them.
+bool keeps_int4(const Cpu&, const LinearDesc& desc) {
+  return desc.in % 8 == 0 && desc.group_size % 8 == 0;
+}
 
 int64_t packed_bytes(const Cpu&, const LinearDesc& desc) {
   const PanelLayout layout(desc);
@@ -80,8 +123,12 @@ int64_t packed_bytes(const Cpu&, const LinearDesc& desc) {
 
 Linear pack_linear(Cpu& cpu, const LinearDesc& desc, RowReader rows, const float* bias,
                    Arena& arena) {
+  require(desc.weight != WeightFormat::int4 || keeps_int4(cpu, desc), "int4 that is not kept");
   const PanelLayout layout(desc);
   auto* data = arena.take<std::byte>(layout.panels * layout.panel_bytes);
+  const int64_t row_bytes = desc.weight == WeightFormat::int4
+                                ? Int4Row{desc.in, desc.group_size}.bytes()
+                                : desc.in * layout.element_bytes;
   constexpr int64_t kRowsAtOnce = 8 * kPanelCols;
   for (int64_t part = 0; part < layout.parts; ++part) {
     for (int64_t n = 0; n < layout.part_rows; n += kRowsAtOnce) {
@@ -92,8 +139,7 @@ Linear pack_linear(Cpu& cpu, const LinearDesc& desc, RowReader rows, const float
       cpu.threads->parallel_for(panels, [&](int64_t first, int64_t last, int) {
         for (int64_t p = first; p < last; ++p) {
           const int64_t row = p * kPanelCols;
-          pack_panel(layout, from + row * desc.in * layout.element_bytes,
-                     std::min(kPanelCols, count - row), desc.in,
+          pack_panel(layout, desc, from + row * row_bytes, std::min(kPanelCols, count - row),
                      data + layout.panel_of(first_row + row) * layout.panel_bytes);
         }
       });
@@ -122,6 +168,8 @@ void gather_rows(Cpu& cpu, Vec<const int32_t> ids, const Linear& w, Mat<float> x
         case PanelFormat::bf16:
           gather<bf16>(layout, column, to);
           break;
+        case PanelFormat::int4:
+          require(false, "gather_rows: rows of 4 bits");
       }
     }
   });

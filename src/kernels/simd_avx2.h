@@ -127,6 +127,15 @@ struct Avx2 {
   static Pairs load_pairs(const std::byte* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
+  static Pairs load_zeros(const std::byte* p) {
+    const __m256i z = _mm256_cvtepu8_epi32(_mm_loadu_si64(p));
+    return _mm256_or_si256(z, _mm256_slli_epi32(z, 16));
+  }
+  static Floats int4_floats(Pairs words, int shift, Pairs zeros) {
+    const __m256i q = _mm256_and_si256(_mm256_srli_epi32(words, shift), _mm256_set1_epi32(15));
+    const __m256i zero = _mm256_and_si256(zeros, _mm256_set1_epi32(31));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(q, zero));
+  }
   static Floats even(Pairs p) { return _mm256_castsi256_ps(_mm256_slli_epi32(p, 16)); }
   static Floats odd(Pairs p) {
     return _mm256_castsi256_ps(

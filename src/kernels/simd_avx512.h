@@ -110,6 +110,34 @@ struct Avx512 {
     return _mm512_castsi512_ps(
         _mm512_and_si512(p, _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
   }
+  /// Sixteen zero points, each in both halves of its lane.
+  static Pairs load_zeros(const std::byte* p) {
+    const __m512i z = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm512_or_si512(z, _mm512_slli_epi32(z, 16));
+  }
+  /// q − zero, with q in the four bits of each lane from `shift` on.
+  static Floats int4_floats(Pairs words, int shift, Pairs zeros) {
+    const __m512i fifteen = _mm512_set1_epi32(15);
+    const __m512i q =
+        _mm512_and_si512(_mm512_srli_epi32(words, static_cast<unsigned>(shift)), fifteen);
+    const __m512i zero = _mm512_and_si512(zeros, _mm512_set1_epi32(31));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(q, zero));
+  }
+  /// The same as pairs of bf16, with q in the four bits of each half lane. A difference lies
+  /// between -16 and 15: its last five bits are its place in a table.
+  static Pairs int4_pairs(Pairs words, int shift, Pairs zeros) {
+    const __m512i table = _mm512_set_epi16(  // bf16 of -1 … -16, 15 … 0
+        static_cast<short>(0xbf80), static_cast<short>(0xc000), static_cast<short>(0xc040),
+        static_cast<short>(0xc080), static_cast<short>(0xc0a0), static_cast<short>(0xc0c0),
+        static_cast<short>(0xc0e0), static_cast<short>(0xc100), static_cast<short>(0xc110),
+        static_cast<short>(0xc120), static_cast<short>(0xc130), static_cast<short>(0xc140),
+        static_cast<short>(0xc150), static_cast<short>(0xc160), static_cast<short>(0xc170),
+        static_cast<short>(0xc180), 0x4170, 0x4160, 0x4150, 0x4140, 0x4130, 0x4120, 0x4110, 0x4100,
+        0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0x0000);
+    const __m512i q = _mm512_and_si512(_mm512_srli_epi32(words, static_cast<unsigned>(shift)),
+                                       _mm512_set1_epi32(0x000f000f));
+    return _mm512_permutexvar_epi16(_mm512_sub_epi16(q, zeros), table);
+  }
   /// c + a.odd · b.odd + a.even · b.even
   static Floats dot_pairs(Floats c, Pairs a, Pairs b) {
     return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));

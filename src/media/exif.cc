@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "media/riff.h"
+
 namespace qvl {
 namespace {
 
@@ -14,6 +16,28 @@ using Bytes = std::span<const uint8_t>;
 bool starts_with(Bytes bytes, std::string_view prefix) {
   return bytes.size() >= prefix.size() &&
          std::memcmp(bytes.data(), prefix.data(), prefix.size()) == 0;
+}
+
+std::string_view as_text(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+constexpr std::string_view kExifHeader("Exif\0\0", 6);
+constexpr std::string_view kXmpKeyword("XML:com.adobe.xmp\0", 18);
+
+/// A PNG's iTXt chunk: keyword, compression flag and method, language, translated keyword, text. A
+/// compressed one counts as absent.
+std::string_view xmp_of_text_chunk(Bytes chunk) {
+  std::string_view rest = as_text(chunk.subspan(kXmpKeyword.size()));
+  constexpr size_t kFlagBytes = 2;
+  if (rest.size() < kFlagBytes || rest[0] != 0) return {};
+  rest.remove_prefix(kFlagBytes);
+  for (int field = 0; field < 2; ++field) {
+    const size_t end = rest.find('\0');
+    if (end == std::string_view::npos) return {};
+    rest.remove_prefix(end + 1);
+  }
+  return rest;
 }
 
 enum class ByteOrder { big, little };
@@ -63,9 +87,10 @@ constexpr std::array<Turn, 9> kTurns = {{
 
 }  // namespace
 
-std::span<const uint8_t> exif_of_jpeg(std::span<const uint8_t> file) {
-  constexpr std::string_view kHeader("Exif\0\0", 6);
+ImageNotes notes_of_jpeg(std::span<const uint8_t> file) {
+  constexpr std::string_view kXmpHeader("http://ns.adobe.com/xap/1.0/\0", 29);
   const Reader reader(file, ByteOrder::big);
+  ImageNotes notes;
   size_t at = 2;  // past SOI
   while (at + 4 <= file.size() && file[at] == 0xff) {
     const uint8_t marker = file[at + 1];
@@ -82,36 +107,58 @@ std::span<const uint8_t> exif_of_jpeg(std::span<const uint8_t> file) {
     const size_t length = reader.u16(at + 2);     // counts its own two bytes
     if (length < 2 || length > file.size() - at - 2) break;
     const Bytes payload = file.subspan(at + 4, length - 2);
-    if (marker == 0xe1 && starts_with(payload, kHeader)) return payload.subspan(kHeader.size());
+    if (marker == 0xe1 && starts_with(payload, kExifHeader) && notes.exif.empty()) {
+      notes.exif = payload.subspan(kExifHeader.size());
+    }
+    if (marker == 0xe1 && starts_with(payload, kXmpHeader)) {
+      notes.xmp = as_text(payload.subspan(kXmpHeader.size()));
+    }
     at += 2 + length;
   }
-  return {};
+  return notes;
 }
 
-std::span<const uint8_t> exif_of_png(std::span<const uint8_t> file) {
+ImageNotes notes_of_png(std::span<const uint8_t> file) {
   const Reader reader(file, ByteOrder::big);
+  ImageNotes notes;
   size_t at = 8;  // past the signature; a chunk is length, type, data, checksum
   while (at < file.size() && file.size() - at >= 12) {
     const size_t length = reader.u32(at);
     if (length > file.size() - at - 12) break;
-    if (starts_with(file.subspan(at + 4), "eXIf")) return file.subspan(at + 8, length);
+    const Bytes data = file.subspan(at + 8, length);
+    if (starts_with(file.subspan(at + 4), "eXIf")) notes.exif = data;
+    if (starts_with(file.subspan(at + 4), "iTXt") && starts_with(data, kXmpKeyword)) {
+      notes.xmp = xmp_of_text_chunk(data);
+    }
     at += 12 + length;
   }
-  return {};
+  return notes;
 }
 
-int exif_orientation(std::span<const uint8_t> exif) {
+ImageNotes notes_of_webp(std::span<const uint8_t> file) {
+  ImageNotes notes;
+  Bytes rest = file.subspan(std::min(kRiffHeaderBytes, file.size()));
+  while (const std::optional<RiffChunk> chunk = next_chunk(rest)) {
+    if (chunk->id == "EXIF" && notes.exif.empty()) notes.exif = chunk->payload;
+    if (chunk->id == "XMP " && notes.xmp.empty()) notes.xmp = as_text(chunk->payload);
+  }
+  return notes;
+}
+
+std::optional<int> exif_orientation(std::span<const uint8_t> exif) {
   constexpr uint32_t kOrientationTag = 0x0112;
   constexpr uint32_t kByte = 1;
   constexpr uint32_t kShort = 3;
   constexpr uint32_t kLong = 4;
+  // In PNG and WebP it should not be there, but some writers put it there.
+  while (starts_with(exif, kExifHeader)) exif = exif.subspan(kExifHeader.size());
   const bool little = starts_with(exif, std::string_view("II*\0", 4));
   const bool big = starts_with(exif, std::string_view("MM\0*", 4));
-  if (!little && !big) return 1;
+  if (!little && !big) return std::nullopt;
   const Reader reader(exif, little ? ByteOrder::little : ByteOrder::big);
   const uint64_t directory = reader.u32(4);
   const uint32_t entries = reader.u16(directory);
-  uint32_t orientation = 1;
+  std::optional<uint32_t> orientation;
   for (uint32_t i = 0; i < entries; ++i) {
     const uint64_t entry = directory + 2 + uint64_t{i} * 12;
     if (entry >= exif.size()) break;
@@ -122,7 +169,35 @@ int exif_orientation(std::span<const uint8_t> exif) {
     if (type == kShort) orientation = reader.u16(entry + 8);
     if (type == kLong) orientation = reader.u32(entry + 8);
   }
-  return orientation >= 1 && orientation <= 8 ? static_cast<int>(orientation) : 1;
+  if (!orientation) return std::nullopt;
+  return *orientation >= 1 && *orientation <= 8 ? static_cast<int>(*orientation) : 1;
+}
+
+int xmp_orientation(std::string_view xmp) {
+  constexpr std::string_view kName = "tiff:Orientation";
+  for (size_t at = xmp.find(kName); at != std::string_view::npos; at = xmp.find(kName)) {
+    xmp.remove_prefix(at + kName.size());
+    std::string_view value = xmp;
+    if (value.starts_with("=\"")) {
+      value.remove_prefix(2);
+    } else if (value.starts_with(">")) {
+      value.remove_prefix(1);
+    } else {
+      continue;
+    }
+    if (value.empty() || value[0] < '0' || value[0] > '9') continue;
+    return value[0] >= '1' && value[0] <= '8' ? value[0] - '0' : 1;
+  }
+  return 1;
+}
+
+int orientation_of(ImageFormat format, std::span<const uint8_t> file) {
+  ImageNotes notes;
+  if (format == ImageFormat::jpeg) notes = notes_of_jpeg(file);
+  if (format == ImageFormat::png) notes = notes_of_png(file);
+  if (format == ImageFormat::webp) notes = notes_of_webp(file);
+  const std::optional<int> orientation = exif_orientation(notes.exif);
+  return orientation ? *orientation : xmp_orientation(notes.xmp);
 }
 
 Image apply_orientation(Image image, int orientation) {

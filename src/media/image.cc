@@ -5,55 +5,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <new>
 #include <string_view>
 #include <utility>
 
 #include "media/codecs.h"
 #include "media/exif.h"
+#include "media/image_format.h"
 
 namespace qvl {
 namespace {
 
-enum class Format { png, jpeg, other };
+constexpr std::string_view kReadFormats = "PNG, JPEG, WebP, GIF or BMP";
 
-struct Magic {
-  std::string_view bytes;
-  size_t offset;
-  std::string_view name;
-  Format format = Format::other;
-};
-
-/// The ones that we do not read are here to be named in the error.
-constexpr std::array kMagics = {
-    Magic{"\x89PNG\r\n\x1a\n", 0, "PNG", Format::png},
-    Magic{"\xff\xd8\xff", 0, "JPEG", Format::jpeg},
-    Magic{"GIF8", 0, "GIF"},
-    Magic{"WEBP", 8, "WebP"},
-    Magic{"BM", 0, "BMP"},
-    Magic{{"II*\0", 4}, 0, "TIFF"},
-    Magic{{"MM\0*", 4}, 0, "TIFF"},
-    Magic{"ftypavif", 4, "AVIF"},
-    Magic{"ftyphei", 4, "HEIC"},
-    Magic{"ftypmif1", 4, "HEIF"},
-    Magic{"jP  \r\n", 4, "JPEG 2000"},
-    Magic{"\xff\x4f\xff\x51", 0, "JPEG 2000"},
-    Magic{"%PDF", 0, "PDF"},
-    Magic{"<svg", 0, "SVG"},
-    Magic{"<?xml", 0, "XML"},
-};
-
-const Magic* sniff(std::span<const uint8_t> bytes) {
-  for (const Magic& magic : kMagics) {
-    if (bytes.size() < magic.offset + magic.bytes.size()) continue;
-    if (std::memcmp(bytes.data() + magic.offset, magic.bytes.data(), magic.bytes.size()) == 0) {
-      return &magic;
-    }
+Result<Image> decode_as(const SniffedFormat& found, std::span<const uint8_t> bytes,
+                        const ImageLimits& limits) {
+  switch (found.format) {
+    case ImageFormat::png:
+      return decode_png(bytes, limits);
+    case ImageFormat::jpeg:
+      return decode_jpeg(bytes, limits);
+    case ImageFormat::webp:
+      return decode_webp(bytes, limits);
+    case ImageFormat::gif:
+      return decode_gif(bytes, limits);
+    case ImageFormat::bmp:
+      return decode_bmp(bytes, limits);
+    case ImageFormat::other:
+      break;
   }
-  return nullptr;
+  return Error{ErrorCode::unsupported_image,
+               fmt::format("found {}, expected {}", found.name, kReadFormats),
+               {}};
 }
 
 Result<Image> decode_known(std::span<const uint8_t> bytes, const ImageLimits& limits) {
@@ -64,21 +49,15 @@ Result<Image> decode_known(std::span<const uint8_t> bytes, const ImageLimits& li
         fmt::format("found {} bytes, the limit is {}", bytes.size(), limits.max_file_bytes),
         {}};
   }
-  const Magic* magic = sniff(bytes);
-  if (magic == nullptr) {
-    return Error{
-        ErrorCode::unsupported_image, "found neither a PNG nor a JPEG signature at its start", {}};
-  }
-  if (magic->format == Format::other) {
+  const std::optional<SniffedFormat> found = sniff_format(bytes);
+  if (!found) {
     return Error{ErrorCode::unsupported_image,
-                 fmt::format("found {}, expected PNG or JPEG", magic->name),
+                 fmt::format("found no known signature at its start, expected {}", kReadFormats),
                  {}};
   }
-  const bool png = magic->format == Format::png;
-  Result<Image> image = png ? decode_png(bytes, limits) : decode_jpeg(bytes, limits);
+  Result<Image> image = decode_as(*found, bytes, limits);
   if (!image) return image;
-  const int orientation = exif_orientation(png ? exif_of_png(bytes) : exif_of_jpeg(bytes));
-  return apply_orientation(*std::move(image), orientation);
+  return apply_orientation(*std::move(image), orientation_of(found->format, bytes));
 }
 
 class FileDescriptor {
@@ -139,6 +118,19 @@ Status check_image_size(int64_t height, int64_t width, const ImageLimits& limits
                  {}};
   }
   return {};
+}
+
+Error ended_early(std::string_view format, size_t file_bytes) {
+  return {ErrorCode::bad_image,
+          fmt::format("the {} data ends after {} bytes, before the picture is complete", format,
+                      file_bytes),
+          {}};
+}
+
+void fill(Image& image, const std::array<uint8_t, 3>& colour) {
+  for (auto pixel = image.rgb.begin(); pixel != image.rgb.end(); pixel += 3) {
+    std::copy(colour.begin(), colour.end(), pixel);
+  }
 }
 
 Result<Image> decode_image(std::span<const uint8_t> bytes, const ImageLimits& limits) {

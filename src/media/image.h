@@ -32,7 +32,8 @@ struct ImageLimits {
   int max_side = 65'500;
 };
 
-/// PNG or JPEG, told apart by content.
+/// PNG, JPEG, WebP, GIF or BMP, told apart by content; the first picture of several. What we know
+/// by name but do not read (HEIC, TIFF, PDF, …) is unsupported_image.
 Result<Image> decode_image(std::span<const uint8_t> bytes, const ImageLimits& limits = {});
 Result<Image> load_image(const std::string& path, const ImageLimits& limits = {});
 

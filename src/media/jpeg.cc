@@ -149,10 +149,7 @@ Error explain(const JpegReader& reader, size_t size) {
   const size_t position = source == nullptr ? 0 : size - source->bytes_in_buffer;
   switch (reader.errors.failure) {
     case Failure::ended_early:
-      return {
-          ErrorCode::bad_image,
-          fmt::format("the JPEG data ends after {} bytes, before the picture is complete", size),
-          {}};
+      return ended_early("JPEG", size);
     case Failure::lost_pixels:
       return {ErrorCode::bad_image,
               fmt::format("pixels are missing from the JPEG data before byte {}", position),

@@ -112,12 +112,7 @@ void expand_grey16(Image& image) {
 }
 
 Error damaged(const Source& source) {
-  if (source.ended_early) {
-    return {ErrorCode::bad_image,
-            fmt::format("the PNG data ends after {} bytes, before the picture is complete",
-                        source.size),
-            {}};
-  }
+  if (source.ended_early) return ended_early("PNG", source.size);
   return {ErrorCode::bad_image,
           fmt::format("the PNG data is damaged before byte {}", source.position),
           {}};

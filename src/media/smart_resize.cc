@@ -91,17 +91,6 @@ Result<Size> smart_resize(Size size, const PixelBudget& budget) {
   return scale_into(size.height, size.width, 1, 1, size, budget);
 }
 
-Size within_edge(Size size, int max_edge, int factor) {
-  const int longest = std::max(size.height, size.width);
-  const int limit = std::max(factor, max_edge / factor * factor);
-  if (max_edge == 0 || longest <= limit) return size;
-  // Rounded up, so that no picture becomes too narrow for smart_resize by this.
-  const auto scaled = [&](int edge) {
-    return static_cast<int>((int64_t{edge} * limit + longest - 1) / longest);
-  };
-  return {scaled(size.height), scaled(size.width)};
-}
-
 Result<Size> smart_resize_video(int frames, Size size, int temporal_patch_size,
                                 const PixelBudget& budget) {
   if (Status ok = check_arguments(frames, size, budget); !ok) return ok.error();

@@ -17,11 +17,6 @@ struct PixelBudget {
 /// aspect ratio above 200 or a size the budget cannot hold.
 Result<Size> smart_resize(Size size, const PixelBudget& budget);
 
-/// `size` scaled down, its proportions kept, so that its longer edge is at most `max_edge` rounded
-/// down to a multiple of `factor`, and smart_resize will not round it above `max_edge`; a minimum
-/// area may still ask for more. 0: no limit.
-Size within_edge(Size size, int max_edge, int factor);
-
 /// Source: smart_resize, transformers video_processing_qwen3_vl.py (frames is the number of sampled
 /// frames, at least 2). As there, an odd number of frames may exceed max_pixels: by half for 5
 /// frames, less for more.

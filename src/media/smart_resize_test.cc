@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <climits>
 #include <optional>
 
@@ -125,33 +124,6 @@ TEST(SmartResize, AgreesWithTransformersOnRandomSizes) {
     EXPECT_EQ(video_size(sample[0], sample[1], sample[2]), (Size{sample[3], sample[4]}))
         << sample.dump();
   }
-}
-
-TEST(WithinEdge, ThePictureKeepsItsProportionsAndItsLongerEdgeIsTheLimit) {
-  EXPECT_EQ(within_edge({3000, 4000}, 1024, 32), (Size{768, 1024}));
-  EXPECT_EQ(within_edge({4000, 3000}, 1024, 32), (Size{1024, 768}));
-  EXPECT_EQ(within_edge({601, 4000}, 1024, 32), (Size{154, 1024}));  // 153.856
-}
-
-TEST(WithinEdge, SmallPicturesAndNoLimitChangeNothing) {
-  EXPECT_EQ(within_edge({768, 1024}, 1024, 32), (Size{768, 1024}));
-  EXPECT_EQ(within_edge({9999, 1}, 0, 32), (Size{9999, 1}));
-}
-
-TEST(WithinEdge, SmartResizeNeverRoundsTheLongerEdgeAboveTheLimit) {
-  for (int limit = 128; limit < 1200; limit += 7) {
-    for (const Size size : {Size{5000, 4990}, Size{700, 1201}, Size{1500, 400}}) {
-      const Result<Size> resized = smart_resize(within_edge(size, limit, 32), {.min_pixels = 1024});
-      ASSERT_TRUE(resized);
-      EXPECT_LE(std::max(resized->height, resized->width), limit);
-    }
-  }
-}
-
-TEST(WithinEdge, APictureOfTheLargestRatioStaysOne) {
-  const Size long_size{10'000, 51};  // 196 : 1
-  EXPECT_TRUE(smart_resize(long_size, {}));
-  EXPECT_TRUE(smart_resize(within_edge(long_size, 1000, 32), {}));
 }
 
 }  // namespace

@@ -37,6 +37,18 @@ Result<std::string> find_template(const std::string& folder, const std::string& 
                folder};
 }
 
+PixelBudget pixel_budget(const ProcessorConfig& c) {
+  return {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size};
+}
+
+/// The smaller of two limits of the longer side, where 0 is none.
+ImageOptions within_edge(ImageOptions options, int max_edge) {
+  if (options.max_edge == 0 || (max_edge > 0 && max_edge < options.max_edge)) {
+    options.max_edge = max_edge;
+  }
+  return options;
+}
+
 }  // namespace
 
 Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOptions& options) {
@@ -57,10 +69,13 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
     if (options.max_pixels > 0) c->max_pixels = options.max_pixels;
     c->min_pixels = std::min(c->min_pixels, c->max_pixels);
   }
+  processor.image_budgets_ = {.checkpoint = pixel_budget(model.image_processor),
+                              .in_force = pixel_budget(processor.image_config_)};
   return processor;
 }
 
-Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings) const {
+Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings,
+                                   const ImageOptions& options) const {
   const Stopwatch decode;
   const Result<Image> image = load_image(path);
   if (!image) return image.error();
@@ -68,8 +83,7 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
   const Result<Size> size =
-      smart_resize(within_edge(image->size, max_image_edge_, c.patch_size * c.merge_size),
-                   {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
+      scaled_size(image->size, within_edge(options, max_image_edge_), image_budgets_);
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
@@ -86,9 +100,9 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
   if (!video) return video.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
-  const Result<Size> size = smart_resize_video(
-      static_cast<int>(video->frames.size()), video->frames[0].size, c.temporal_patch_size,
-      {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
+  const Result<Size> size =
+      smart_resize_video(static_cast<int>(video->frames.size()), video->frames[0].size,
+                         c.temporal_patch_size, pixel_budget(c));
   if (!size) return Error{size.error().code, size.error().detail, folder};
   for (Image& frame : video->frames) frame = resize_bicubic(frame, *size);
   MediaItem item;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "media/image.h"
+#include "media/image_options.h"
 #include "media/video.h"
 #include "model/model_files.h"
 #include "model/prompt.h"
@@ -20,7 +21,7 @@ namespace qvl {
 struct ProcessorOptions {
   int64_t max_pixels = 0;  ///< per picture; 0: as the checkpoint says
   int64_t min_pixels = 0;
-  int max_image_edge = 0;  ///< of a picture after scaling; 0: no limit of its own
+  int max_image_edge = 0;  ///< longer side of a scaled picture at most; 0: no limit of its own
   VideoWrapper video_wrapper = VideoWrapper::replaced;
   std::string chat_template_file;  ///< instead of the checkpoint's own
 };
@@ -35,7 +36,8 @@ class Processor {
   /// Reads the tokenizer and the chat template of `model`.
   static Result<Processor> load(const ModelFiles& model, const ProcessorOptions& options);
 
-  Result<MediaItem> image(const std::string& path, MediaTimings& timings) const;
+  Result<MediaItem> image(const std::string& path, MediaTimings& timings,
+                          const ImageOptions& options = {}) const;
   Result<MediaItem> frames(const std::string& folder, double fps, MediaTimings& timings) const;
 
   /// `messages` as the template takes them; media in the order of their parts. `tools` may be null.
@@ -56,6 +58,7 @@ class Processor {
   Tokenizer tokenizer_;
   ChatTemplate template_;
   ModelConfig config_;
+  ImageBudgets image_budgets_;
   ProcessorConfig image_config_;
   ProcessorConfig video_config_;
   VideoWrapper video_wrapper_ = VideoWrapper::replaced;

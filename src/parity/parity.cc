@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -15,7 +16,6 @@ namespace {
 
 constexpr int64_t kDefaultChunk = 512;
 constexpr double kFloat32Limit = 1e-5;
-constexpr double kBf16CaseLimit = 1.5;
 constexpr double kMarginFactor = 8.0;
 
 /// ‖ours − reference‖ and ‖reference‖, summed in double.
@@ -295,7 +295,8 @@ Measured measure(Runner& runner, const std::vector<std::unique_ptr<ParityCase>>&
   return measured;
 }
 
-std::string judge(const ParityResult& r, const Measured& m, ActFormat activation) {
+std::string judge(const ParityResult& r, const Measured& m, ActFormat activation,
+                  const Bf16Limits& limits) {
   if (!r.prompt_equal) return "rendered prompt differs";
   if (!r.ids_equal) return "token ids differ";
   if (!r.grids_equal) return "grids differ";
@@ -312,15 +313,20 @@ std::string judge(const ParityResult& r, const Measured& m, ActFormat activation
     return "";
   }
   if (r.hf_bf16_error <= 0) return "case.json has no hf_bf16_relative_error to compare with";
-  if (r.logits_error > kBf16CaseLimit * r.hf_bf16_error) {
+  if (!std::isfinite(r.logits_error) || r.logits_error > limits.one_case * r.hf_bf16_error) {
     return fmt::format("bfloat16 error {:.1e}, expected at most {} × {:.1e}", r.logits_error,
-                       kBf16CaseLimit, r.hf_bf16_error);
+                       limits.one_case, r.hf_bf16_error);
   }
   if (r.greedy_differs > 0) return "greedy ids differ beyond near ties";
   return "";
 }
 
 }  // namespace
+
+Bf16Limits bf16_limits(const ModelConfig& config) {
+  if (config.text.is_moe()) return {std::numeric_limits<double>::infinity(), 1.25};
+  return {1.5, 1.0};
+}
 
 Result<EngineConfig> parity_config(const EngineConfig& base, const Processor& processor,
                                    const std::string& model_folder,
@@ -381,9 +387,9 @@ Result<std::vector<ParityResult>> run_parity(Runner& runner, const Processor& pr
         r.bits_equal =
             measure(runner, cases, i, chunk, options.batch).bits.value() == m.bits.value();
       }
-      r.failure = judge(r, m, activation);
+      r.failure = judge(r, m, activation, bf16_limits(runner.config()));
     } else {
-      r.failure = judge(r, {}, activation);
+      r.failure = judge(r, {}, activation, bf16_limits(runner.config()));
     }
     results.push_back(std::move(r));
   }

@@ -17,6 +17,13 @@ struct ParityOptions {
   int64_t batch = 1;  ///< run each case among batch - 1 others
 };
 
+/// Largest bfloat16 error of the logits, in units of transformers' own on the same case.
+struct Bf16Limits {
+  double one_case = 0;  ///< infinite for mixtures of experts: one token routed otherwise decides it
+  double mean = 0;      ///< over the cases
+};
+Bf16Limits bf16_limits(const ModelConfig& config);
+
 /// What one case gave. Errors are relative L2: ‖ours − reference‖ / ‖reference‖; negative: not in
 /// this case.
 struct ParityResult {

@@ -8,19 +8,28 @@
 #include "core/clock.h"
 #include "runtime/block_pool.h"
 #include "runtime/engine_impl.h"
+#include "runtime/repetition.h"
 #include "runtime/sampler.h"
 
 namespace qvl {
 namespace {
 
-/// A request from submission to its last event.
+constexpr size_t kMaxSaltBytes = 1024;
+
+/// One answer of a request, from submission to its last event.
 struct Job {
   RequestId id = 0;
-  SamplingParams sampling;
-  std::vector<Patches> media;
+  int index = 0;
+  SamplingParams sampling;                            ///< with the seed of this answer
+  std::shared_ptr<const std::vector<Patches>> media;  ///< of all answers of the request
   Sequence sequence;
-  int64_t max_tokens = 0;  ///< what is asked for, or what the context has room for
+  int64_t max_tokens = 0;     ///< what is asked for, or what the context has room for
+  std::vector<PageKey> keys;  ///< of the prompt's full pages; empty: nothing is shared
+  int64_t shared_pages = 0;   ///< first pages that were found or published
+  int64_t cached_tokens = 0;
   bool cancelled = false;
+  bool guarded = false;  ///< against repetition
+  RepetitionDetector repetition;
 
   Stopwatch since_submit;
   bool started = false;
@@ -29,6 +38,17 @@ struct Job {
 
   int64_t generated() const {
     return static_cast<int64_t>(sequence.tokens.size()) - sequence.prompt_tokens;
+  }
+  std::span<const int32_t> prompt() const {
+    return {sequence.tokens.data(), static_cast<size_t>(sequence.prompt_tokens)};
+  }
+  std::span<const int32_t> answer() const {
+    return std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.prompt_tokens));
+  }
+  /// Keys that may be looked up: the last token of the prompt is always computed.
+  std::span<const PageKey> reusable_keys() const {
+    const auto pages = static_cast<size_t>((sequence.prompt_tokens - 1) / kPageTokens);
+    return std::span(keys).first(std::min(keys.size(), pages));
   }
   bool prefilling() const { return sequence.computed < sequence.prompt_tokens; }
 };
@@ -53,7 +73,12 @@ class EngineImpl final : public Engine {
   Result<RequestId> submit(Request request) override;
   std::vector<Event> step() override;
   void cancel(RequestId id) override;
+  void cancel_answer(RequestId id, int index) override;
   bool idle() const override { return waiting_.empty() && running_.empty(); }
+  PageUse page_use() const override {
+    return {blocks_.total_pages(), blocks_.free_pages(), blocks_.cached_pages(),
+            blocks_.owned_pages()};
+  }
   const MemoryPlan& memory_plan() const override { return runner_->memory_plan(); }
   const LoadStats& load_stats() const override { return runner_->load_stats(); }
 
@@ -61,6 +86,9 @@ class EngineImpl final : public Engine {
   Status check(const Request& request) const;
   Status check_span(const Request& request, size_t index) const;
   void admit();
+  bool admit(Job& job);
+  bool prefix_is_coming(const Job& job) const;
+  void publish_pages(Job& job);
   std::vector<SequenceChunk> plan_step();
   int64_t prepare_features(Job& job, int64_t rows);
   void release_features(Job& job);
@@ -153,8 +181,26 @@ Status EngineImpl::check(const Request& request) const {
     const Status span = check_span(request, i);
     if (!span) return span.error();
   }
-  if (static_cast<int64_t>(waiting_.size() + running_.size()) >= config_.max_queue) {
-    return Error{ErrorCode::queue_full, fmt::format("{} requests", config_.max_queue), ""};
+  if (request.cache_salt.size() > kMaxSaltBytes) {
+    return Error{ErrorCode::bad_messages,
+                 fmt::format("found {} bytes, expected at most {}", request.cache_salt.size(),
+                             kMaxSaltBytes),
+                 "cache_salt"};
+  }
+  for (const LogitBias& bias : request.sampling.logit_bias) {
+    if (bias.token >= model.text.vocab_size) {
+      return Error{ErrorCode::bad_sampling,
+                   fmt::format("found token {}, expected one of the vocabulary of {}", bias.token,
+                               model.text.vocab_size),
+                   "logit_bias"};
+    }
+  }
+  const auto unfinished = static_cast<int64_t>(waiting_.size() + running_.size());
+  if (unfinished + request.sampling.n > config_.max_queue) {
+    return Error{ErrorCode::queue_full,
+                 fmt::format("found {} unfinished answers and {} asked for, expected at most {}",
+                             unfinished, request.sampling.n, config_.max_queue),
+                 ""};
   }
   return {};
 }
@@ -162,21 +208,34 @@ Status EngineImpl::check(const Request& request) const {
 Result<RequestId> EngineImpl::submit(Request request) {
   const Status ok = check(request);
   if (!ok) return ok.error();
-  auto job = std::make_unique<Job>();
-  job->id = next_id_++;
-  job->sampling = std::move(request.sampling);
-  job->media = std::move(request.media);
-  Sequence& s = job->sequence;
-  s.tokens = std::move(request.prompt_tokens);
-  s.prompt_tokens = static_cast<int64_t>(s.tokens.size());
-  s.spans = std::move(request.spans);
-  s.features.resize(job->media.size());
+  const RequestId id = next_id_++;
+  const auto media = std::make_shared<const std::vector<Patches>>(std::move(request.media));
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
   const int64_t longest =
       std::min(memory_plan().max_model_len, memory_plan().kv_pages * kPageTokens);
-  job->max_tokens = std::min(job->sampling.max_tokens, longest - s.prompt_tokens);
-  s.tokens.reserve(static_cast<size_t>(s.prompt_tokens + job->max_tokens));
-  waiting_.push_back(std::move(job));
-  return waiting_.back()->id;
+  const int64_t max_tokens = std::min(request.sampling.max_tokens, longest - prompt_tokens);
+  std::vector<PageKey> keys;
+  if (config_.enable_prefix_caching) {
+    keys = prefix_keys(request.prompt_tokens, request.spans, *media, request.cache_salt);
+  }
+  for (int index = 0; index < request.sampling.n; ++index) {
+    auto job = std::make_unique<Job>();
+    job->id = id;
+    job->index = index;
+    job->sampling = request.sampling;
+    job->sampling.seed = answer_seed(request.sampling.seed, index);
+    job->media = media;
+    job->keys = keys;
+    job->max_tokens = max_tokens;
+    job->guarded = repetition_guard_is_on(request.sampling);
+    Sequence& s = job->sequence;
+    s.tokens = request.prompt_tokens;
+    s.prompt_tokens = prompt_tokens;
+    s.spans = request.spans;
+    s.features.resize(media->size());
+    waiting_.push_back(std::move(job));
+  }
+  return id;
 }
 
 void EngineImpl::cancel(RequestId id) {
@@ -184,17 +243,61 @@ void EngineImpl::cancel(RequestId id) {
   for (auto& job : running_) job->cancelled |= job->id == id;
 }
 
+void EngineImpl::cancel_answer(RequestId id, int index) {
+  for (auto& job : waiting_) job->cancelled |= job->id == id && job->index == index;
+  for (auto& job : running_) job->cancelled |= job->id == id && job->index == index;
+}
+
+/// True if a running request is computing the next page that `job` could share: waiting for it is
+/// less work than doing it twice.
+bool EngineImpl::prefix_is_coming(const Job& job) const {
+  const std::span<const PageKey> keys = job.reusable_keys();
+  const auto next = static_cast<size_t>(blocks_.known(keys));
+  if (next == keys.size()) return false;
+  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
+    return other->prefilling() && next < other->keys.size() && other->keys[next] == keys[next];
+  });
+}
+
+/// Takes all pages that the prompt and its whole answer need, the first ones from the cache.
+bool EngineImpl::admit(Job& job) {
+  if (prefix_is_coming(job)) return false;
+  Sequence& s = job.sequence;
+  std::vector<int32_t> pages = blocks_.take_known(job.reusable_keys());
+  const auto shared = static_cast<int64_t>(pages.size());
+  const auto fresh = blocks_.take(pages_for(s.prompt_tokens + job.max_tokens) - shared);
+  if (!fresh) {
+    blocks_.give_back(pages);
+    return false;
+  }
+  pages.insert(pages.end(), fresh->begin(), fresh->end());
+  s.block_table = std::move(pages);
+  s.computed = shared * kPageTokens;
+  s.tokens.reserve(static_cast<size_t>(s.prompt_tokens + job.max_tokens));
+  job.shared_pages = shared;
+  job.cached_tokens = s.computed;
+  job.timings.queue_ms = job.since_submit.ms();
+  return true;
+}
+
 /// First come, first served. A request starts when the cache has room for its prompt and its whole
 /// answer, so that what runs never has to stop for lack of pages.
 void EngineImpl::admit() {
-  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < config_.max_num_seqs) {
-    Job& job = *waiting_.front();
-    auto pages = blocks_.take(pages_for(job.sequence.prompt_tokens + job.max_tokens));
-    if (!pages) return;
-    job.sequence.block_table = std::move(*pages);
-    job.timings.queue_ms = job.since_submit.ms();
+  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < config_.max_num_seqs &&
+         admit(*waiting_.front())) {
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
+  }
+}
+
+/// Pages that the prompt has filled are there for other prompts. Pages with generated tokens never
+/// are: prompts are computed by prompt rows, so that an answer has the same bits in every history.
+void EngineImpl::publish_pages(Job& job) {
+  const Sequence& s = job.sequence;
+  const int64_t full = std::min(s.computed / kPageTokens, static_cast<int64_t>(job.keys.size()));
+  for (; job.shared_pages < full; ++job.shared_pages) {
+    const auto page = static_cast<size_t>(job.shared_pages);
+    blocks_.publish(s.block_table[page], job.keys[page]);
   }
 }
 
@@ -207,7 +310,7 @@ int64_t EngineImpl::prepare_features(Job& job, int64_t rows) {
     if (span.first_token >= s.computed + rows) break;
     const auto m = static_cast<size_t>(span.media);
     if (s.features[m]) continue;
-    const Patches& media = job.media[m];
+    const Patches& media = (*job.media)[m];
     s.features[m] = runner_->take_features(media.grid);
     if (!s.features[m]) return std::max<int64_t>(0, span.first_token - s.computed);
     const Stopwatch clock;
@@ -293,6 +396,7 @@ std::vector<Event> EngineImpl::step() {
     for (auto& job : running_) {
       if (&job->sequence != chunk.sequence) continue;
       job->timings.prefill_ms += step_ms;
+      publish_pages(*job);
       release_features(*job);
     }
   }
@@ -305,21 +409,28 @@ std::vector<Event> EngineImpl::step() {
 }
 
 void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event>& events) {
-  const Sample sample =
-      sampler_.sample(logits, job.sampling, static_cast<uint64_t>(job.generated()), allowed_);
+  const bool may_end = job.generated() >= job.sampling.min_tokens;
+  const Sample sample = sampler_.sample(logits, job.sampling,
+                                        {.index = static_cast<uint64_t>(job.generated()),
+                                         .prompt = job.prompt(),
+                                         .generated = job.answer(),
+                                         .allowed = allowed_,
+                                         .may_end = may_end});
   const double now = job.since_submit.ms();
   if (job.generated() == 0) job.first_token_at_ms = now;
   job.timings.first_token_ms = job.first_token_at_ms;
   job.timings.decode_ms = now - job.first_token_at_ms;
   Event event;
   event.request = job.id;
+  event.index = job.index;
   event.at_ms = now;
   if (sample.token < 0) {
     finish(job, FinishReason::error, std::move(event), events);
     return;
   }
-  const auto& stops = job.sampling.stop_token_ids;
-  if (std::find(stops.begin(), stops.end(), sample.token) != stops.end()) {
+  if (ends_answer(job.sampling, sample.token)) {
+    event.stop_cause = is_eos(job.sampling, sample.token) ? StopCause::eos : StopCause::stop_token;
+    event.stop_token = sample.token;
     finish(job, FinishReason::stop, std::move(event), events);
     return;
   }
@@ -327,7 +438,11 @@ void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event
   event.token = sample.token;
   event.logprob = sample.logprob;
   event.top_logprobs = sample.top;
-  if (job.generated() == job.max_tokens) {
+  const bool loops = job.guarded && job.repetition.push(sample.token);
+  if (loops && job.generated() >= job.sampling.min_tokens) {
+    event.stop_cause = StopCause::repetition;
+    finish(job, FinishReason::stop, std::move(event), events);
+  } else if (job.generated() == job.max_tokens) {
     finish(job, FinishReason::length, std::move(event), events);
   } else {
     events.push_back(std::move(event));
@@ -344,10 +459,12 @@ void EngineImpl::finish(Job& job, FinishReason reason, Event event, std::vector<
     features.reset();
   }
   event.request = job.id;
+  event.index = job.index;
   event.at_ms = job.since_submit.ms();
   event.finish = reason;
   event.usage.prompt_tokens = s.prompt_tokens;
   for (const EmbedSpan& span : s.spans) event.usage.image_tokens += span.rows;
+  event.usage.cached_tokens = job.cached_tokens;
   event.usage.completion_tokens = job.generated();
   event.timings = job.timings;
   events.push_back(std::move(event));

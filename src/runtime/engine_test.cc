@@ -5,101 +5,11 @@
 #include <algorithm>
 #include <map>
 
-#include "model/processor.h"
-#include "runtime/engine_impl.h"
+#include "runtime/engine_testing.h"
 #include "runtime/memory.h"
 
 namespace qvl {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-const std::string kModel = QVL_SOURCE_DIR "/tests/goldens/tiny-2b";
-const std::string kMedia = QVL_SOURCE_DIR "/tests/goldens/media/";
-
-/// The tiny checkpoint behind an engine; requests are built from text and pictures.
-class EngineTest : public testing::Test {
- protected:
-  EngineTest()
-      : model_(open_model(kModel, LoadFormat::checkpoint)),
-        processor_(Processor::load(*model_, {})) {
-    config_.dtype = ActivationType::float32;
-    config_.max_model_len = 1024;
-    config_.max_patches = 1200;
-  }
-
-  void start() {
-    engine_.reset();
-    Result<std::unique_ptr<Engine>> engine = make_engine(*model_, config_);
-    ASSERT_TRUE(engine) << engine.error().message();
-    engine_ = std::move(*engine);
-  }
-
-  Request request(const std::string& text, const std::vector<std::string>& pictures = {}) {
-    Json content = Json::array();
-    std::vector<MediaItem> media;
-    MediaTimings timings;
-    for (const std::string& picture : pictures) {
-      Result<MediaItem> item = processor_->image(kMedia + picture, timings);
-      EXPECT_TRUE(item) << item.error().message();
-      media.push_back(std::move(*item));
-      content.push_back({{"type", "image"}});
-    }
-    content.push_back({{"type", "text"}, {"text", text}});
-    const Json messages = Json::array({{{"role", "user"}, {"content", content}}});
-    Result<Prompt> prompt = processor_->prompt(messages, nullptr, media);
-    EXPECT_TRUE(prompt) << prompt.error().message();
-    Request out;
-    out.prompt_tokens = prompt->tokens;
-    out.spans = prompt->spans;
-    for (MediaItem& item : media) out.media.push_back(std::move(item.patches));
-    out.sampling.max_tokens = 12;
-    out.sampling.top_logprobs = 3;
-    return out;
-  }
-
-  struct Answer {
-    std::vector<int32_t> tokens;
-    std::vector<float> logprobs;
-    Event last;
-    bool operator==(const Answer& other) const {
-      return tokens == other.tokens && logprobs == other.logprobs;
-    }
-  };
-
-  /// Steps until all requests have ended.
-  std::map<RequestId, Answer> drain() {
-    std::map<RequestId, Answer> answers;
-    while (!engine_->idle()) {
-      for (const Event& event : engine_->step()) {
-        Answer& answer = answers[event.request];
-        if (event.token >= 0) {
-          answer.tokens.push_back(event.token);
-          answer.logprobs.push_back(event.logprob);
-          for (const TokenLogprob& t : event.top_logprobs) answer.logprobs.push_back(t.logprob);
-        }
-        if (event.finish != FinishReason::none) answer.last = event;
-      }
-    }
-    return answers;
-  }
-
-  Answer ask(const Request& request) {
-    const Result<RequestId> id = engine_->submit(request);
-    EXPECT_TRUE(id) << id.error().message();
-    return drain()[*id];
-  }
-
-  std::string refusal(const Request& request) {
-    const Result<RequestId> id = engine_->submit(request);
-    return id ? "accepted" : id.error().field + ": " + id.error().detail;
-  }
-
-  Result<ModelFiles> model_;
-  Result<Processor> processor_;
-  EngineConfig config_;
-  std::unique_ptr<Engine> engine_;
-};
 
 TEST_F(EngineTest, ARequestGivesTheSameBitsAloneAndAmongOthersWhateverTheChunk) {
   start();
@@ -131,7 +41,7 @@ TEST_F(EngineTest, ThePictureDecidesTheAnswerNotOnlyItsSize) {
   start();
   Request first = request("What is this?", {"small.png"});
   Request second = first;
-  for (uint8_t& byte : second.media[0].rows) byte = static_cast<uint8_t>(255 - byte);
+  invert(second.media[0]);
   EXPECT_NE(ask(first).logprobs, ask(second).logprobs);
 }
 
@@ -155,6 +65,105 @@ TEST_F(EngineTest, AnAnswerEndsAtAStopTokenWhichIsNotPartOfIt) {
   EXPECT_EQ(stopped.last.usage.completion_tokens, static_cast<int64_t>(first));
   EXPECT_EQ(stopped.last.usage.image_tokens, 70);
   EXPECT_EQ(stopped.last.usage.prompt_tokens, 91);
+}
+
+TEST_F(EngineTest, TheEventSaysWhatEndedTheAnswer) {
+  start();
+  Request r = request("What is this?");
+  const Answer whole = ask(r);
+  EXPECT_EQ(whole.last.stop_cause, StopCause::none);
+  EXPECT_EQ(whole.last.stop_token, -1);
+  r.sampling.stop_token_ids = {whole.tokens[0]};
+  Answer stopped = ask(r);
+  EXPECT_TRUE(stopped.tokens.empty());
+  EXPECT_EQ(stopped.last.stop_cause, StopCause::stop_token);
+  EXPECT_EQ(stopped.last.stop_token, whole.tokens[0]);
+  r.sampling.eos_token_ids = {whole.tokens[0]};
+  stopped = ask(r);
+  EXPECT_EQ(stopped.last.stop_cause, StopCause::eos);
+  r.sampling.stop_token_ids.clear();
+  r.sampling.ignore_eos = true;
+  EXPECT_EQ(ask(r), whole);
+}
+
+TEST_F(EngineTest, AnAnswerDoesNotEndBeforeMinTokens) {
+  start();
+  Request r = request("What is this?");
+  for (int32_t id = 0; id < 650; ++id) r.sampling.stop_token_ids.push_back(id);
+  EXPECT_TRUE(ask(r).tokens.empty());
+  r.sampling.min_tokens = 5;
+  const Answer answer = ask(r);
+  EXPECT_EQ(answer.tokens.size(), 5U);
+  for (const int32_t token : answer.tokens) EXPECT_GE(token, 650);
+  EXPECT_EQ(answer.last.finish, FinishReason::stop);
+}
+
+TEST_F(EngineTest, ALoopEndsTheAnswerOnlyIfTheGuardIsOn) {
+  start();
+  Request r = request("What is this?");
+  r.sampling.logit_bias = {{42, 100}};  // this token again and again
+  r.sampling.top_logprobs = -1;
+  r.sampling.max_tokens = 300;
+  EXPECT_EQ(ask(r).last.finish, FinishReason::length);
+  r.sampling.repetition_guard = RepetitionGuard::on;
+  Answer answer = ask(r);
+  EXPECT_EQ(answer.tokens, std::vector<int32_t>(128, 42));
+  EXPECT_EQ(answer.last.finish, FinishReason::stop);
+  EXPECT_EQ(answer.last.stop_cause, StopCause::repetition);
+  EXPECT_EQ(answer.last.usage.completion_tokens, 128);
+  r.sampling.min_tokens = 200;
+  EXPECT_EQ(ask(r).tokens.size(), 200U);
+}
+
+TEST_F(EngineTest, PenaltiesSeePromptAndAnswer) {
+  start();
+  Request r = request("What is this?");
+  r.sampling.logit_bias = {{42, 50}, {43, 49}};
+  EXPECT_EQ(ask(r).tokens, std::vector<int32_t>(12, 42));
+  r.sampling.frequency_penalty = 2.0F;  // 42 falls behind whenever it leads by one
+  const std::vector<int32_t> tokens = ask(r).tokens;
+  EXPECT_EQ(
+      std::count(tokens.begin(), tokens.end(), 42) + std::count(tokens.begin(), tokens.end(), 43),
+      12);
+  EXPECT_GE(std::count(tokens.begin(), tokens.end(), 43), 4);
+  r.sampling.frequency_penalty = 0;
+  r.sampling.repetition_penalty = 10.0F;
+  r.prompt_tokens[0] = 42;
+  EXPECT_EQ(ask(r).tokens[0], 43);
+}
+
+TEST_F(EngineTest, EveryOneOfNAnswersIsTheAnswerToItsOwnSeed) {
+  config_.max_num_seqs = 3;
+  config_.max_step_tokens = 50;
+  start();
+  Request r = request("What is this?", {"small.png"});
+  r.sampling.temperature = 1.5F;
+  r.sampling.seed = 11;
+  r.sampling.n = 5;
+  ASSERT_TRUE(engine_->submit(r));
+  const std::map<AnswerKey, Answer> together = drain_all();
+  ASSERT_EQ(together.size(), 5U);
+  r.sampling.n = 1;
+  for (const auto& [key, answer] : together) {
+    r.sampling.seed = answer_seed(11, key.second);
+    EXPECT_EQ(ask(r), answer) << key.second;
+  }
+  EXPECT_NE(together.begin()->second.tokens, together.rbegin()->second.tokens);
+}
+
+TEST_F(EngineTest, OneAnswerOfSeveralCanBeCancelled) {
+  config_.max_num_seqs = 3;
+  start();
+  Request r = request("What is this?");
+  r.sampling.n = 3;
+  const RequestId id = *engine_->submit(r);
+  engine_->step();
+  engine_->cancel_answer(id, 1);
+  engine_->cancel_answer(id, 99);  // unknown: ignored
+  std::map<AnswerKey, Answer> answers = drain_all();
+  EXPECT_EQ((answers[{id, 0}].last.finish), FinishReason::length);
+  EXPECT_EQ((answers[{id, 1}].last.finish), FinishReason::cancelled);
+  EXPECT_EQ((answers[{id, 2}].last.finish), FinishReason::length);
 }
 
 TEST_F(EngineTest, TheContextEndsAnAnswer) {
@@ -237,9 +246,15 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
   r = good;
   r.spans[0].first_token = 22;
   EXPECT_EQ(refusal(r), "spans: span 0: tokens 22 to 92 of 91");
+  r = good;
+  r.sampling.logit_bias = {{704, 1}};
+  EXPECT_EQ(refusal(r), "logit_bias: found token 704, expected one of the vocabulary of 704");
+  r = good;
+  r.sampling.n = 3;
+  EXPECT_EQ(refusal(r), ": found 0 unfinished answers and 3 asked for, expected at most 2");
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), "accepted");
-  EXPECT_EQ(refusal(good), ": 2 requests");
+  EXPECT_EQ(refusal(good), ": found 2 unfinished answers and 1 asked for, expected at most 2");
   EXPECT_EQ(drain().size(), 2U);
 }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "runtime/block_pool.h"
@@ -37,6 +38,125 @@ TEST(BlockPoolDeathTest, APageGivenBackTwiceIsCaught) {
   const auto pages = pool.take(1);
   pool.give_back(*pages);
   EXPECT_DEATH(pool.give_back(*pages), "given back twice");
+}
+
+PageKey key_of(uint8_t a, uint8_t b = 0) { return {a, b}; }
+
+TEST(BlockPool, APublishedPageIsFoundWhileOwnedAndAfter) {
+  BlockPool pool(4);
+  const auto pages = pool.take(2);
+  const std::vector<PageKey> keys{key_of(1), key_of(2), key_of(3)};
+  EXPECT_EQ(pool.known(keys), 0);
+  pool.publish((*pages)[0], keys[0]);
+  pool.publish((*pages)[1], keys[1]);
+  EXPECT_EQ(pool.known(keys), 2);
+  EXPECT_EQ(pool.take_known(keys), *pages);  // now with two owners
+  pool.give_back(*pages);
+  EXPECT_EQ(pool.owned_pages(), 2);
+  pool.give_back(*pages);
+  EXPECT_EQ(pool.owned_pages(), 0);
+  EXPECT_EQ(pool.cached_pages(), 2);
+  EXPECT_EQ(pool.free_pages(), 2);
+  EXPECT_EQ(pool.take_known(keys), *pages);
+  EXPECT_EQ(pool.cached_pages(), 0);
+}
+
+TEST(BlockPool, TheLastPageOfTheLeastRecentlyUsedSequenceIsGivenUpFirst) {
+  BlockPool pool(4);
+  const auto first = pool.take(2);
+  const auto second = pool.take(2);
+  const std::vector<PageKey> a{key_of(1, 1), key_of(1, 2)};
+  const std::vector<PageKey> b{key_of(2, 1), key_of(2, 2)};
+  for (size_t i = 0; i < 2; ++i) {
+    pool.publish((*first)[i], a[i]);
+    pool.publish((*second)[i], b[i]);
+  }
+  pool.give_back(*first);
+  pool.give_back(*second);
+  pool.give_back(pool.take_known(a));  // used again: now b is older
+  ASSERT_TRUE(pool.take(1));
+  EXPECT_EQ(pool.known(a), 2);
+  EXPECT_EQ(pool.known(b), 1);
+  ASSERT_TRUE(pool.take(2));
+  EXPECT_EQ(pool.known(a), 1);
+  EXPECT_EQ(pool.known(b), 0);
+}
+
+TEST(BlockPool, OwnedPagesAreNeverGivenUp) {
+  BlockPool pool(3);
+  const auto pages = pool.take(2);
+  for (const int32_t page : *pages) pool.publish(page, key_of(static_cast<uint8_t>(page)));
+  EXPECT_FALSE(pool.take(2));
+  EXPECT_TRUE(pool.take(1));
+  EXPECT_EQ(pool.owned_pages(), 3);
+}
+
+TEST(BlockPool, OfTwoPagesUnderOneKeyTheFirstIsKept) {
+  BlockPool pool(2);
+  const auto pages = pool.take(2);
+  pool.publish((*pages)[0], key_of(1));
+  pool.publish((*pages)[1], key_of(1));
+  EXPECT_EQ(pool.take_known(std::vector{key_of(1)}), std::vector{(*pages)[0]});
+  pool.give_back(*pages);
+  pool.give_back({(*pages)[0]});
+  EXPECT_EQ(pool.free_pages(), 1);
+  EXPECT_EQ(pool.cached_pages(), 1);
+}
+
+/// What the pages hold, kept beside the pool: a page that it hands out for a key must still hold
+/// what was published, and a fresh page must be nobody's.
+TEST(BlockPool, RandomTrafficNeverMixesUpPages) {
+  constexpr int64_t kPages = 23;
+  BlockPool pool(kPages);
+  std::vector<std::optional<PageKey>> holds(kPages);
+  std::vector<int> owners(kPages);
+  std::vector<std::vector<int32_t>> sequences;
+  uint64_t draw = 0;
+  const auto random = [&](double below) { return static_cast<size_t>(below * uniform(5, draw++)); };
+  int64_t hits = 0;
+  for (int i = 0; i < 50'000; ++i) {
+    if (random(2) == 0 || sequences.empty()) {
+      std::vector<PageKey> chain;  // one of 6 beginnings, which part ways after two pages
+      const auto kind = static_cast<uint8_t>(1 + random(6));
+      const size_t length = random(8);
+      for (size_t j = 0; j < length; ++j) {
+        chain.push_back(key_of(j < 2 ? kind % 3 + 100 : kind, static_cast<uint8_t>(j)));
+      }
+      const int64_t known = pool.known(chain);
+      std::vector<int32_t> pages = pool.take_known(chain);
+      ASSERT_EQ(static_cast<int64_t>(pages.size()), known);
+      for (size_t j = 0; j < pages.size(); ++j) {
+        ASSERT_EQ(holds[static_cast<size_t>(pages[j])], chain[j]);
+        ++owners[static_cast<size_t>(pages[j])];
+      }
+      hits += known;
+      const auto fresh = pool.take(static_cast<int64_t>(1 + length - pages.size()));
+      if (fresh) {
+        for (const int32_t page : *fresh) {
+          ASSERT_EQ(owners[static_cast<size_t>(page)]++, 0);
+          holds[static_cast<size_t>(page)].reset();
+          pages.push_back(page);
+        }
+        for (auto j = static_cast<size_t>(known); j < length; ++j) {
+          pool.publish(pages[j], chain[j]);
+          holds[static_cast<size_t>(pages[j])] = chain[j];
+        }
+        sequences.push_back(pages);
+      } else {
+        pool.give_back(pages);
+        for (const int32_t page : pages) --owners[static_cast<size_t>(page)];
+      }
+    } else {
+      const size_t which = random(static_cast<double>(sequences.size()));
+      pool.give_back(sequences[which]);
+      for (const int32_t page : sequences[which]) --owners[static_cast<size_t>(page)];
+      sequences.erase(sequences.begin() + static_cast<std::ptrdiff_t>(which));
+    }
+    ASSERT_EQ(pool.free_pages() + pool.cached_pages() + pool.owned_pages(), kPages);
+    ASSERT_EQ(pool.owned_pages(),
+              std::count_if(owners.begin(), owners.end(), [](int n) { return n > 0; }));
+  }
+  EXPECT_GT(hits, 10'000);
 }
 
 TEST(FeaturePool, FreedNeighboursJoinAgain) {

@@ -103,7 +103,7 @@ class ModelRunner final : public Runner {
     kv_ = KvPool(kv_shape(config_.text, activation_), config_.text.num_hidden_layers,
                  plan_.kv_pages, sizes.kv_page_bytes, kv_memory_);
     workspace_ = TextWorkspace(config_.text, activation_, config.max_step_tokens,
-                               config.max_num_seqs, activation_memory_);
+                               logits_rows(config), activation_memory_);
     vision_workspace_ = VisionWorkspace(config_.vision, activation_, max_patches_, vision_memory_);
     features_ = FeaturePool(act_dtype(activation_), sizes.feature_rows, vision_.feature_cols(),
                             feature_memory_);

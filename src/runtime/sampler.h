@@ -3,6 +3,7 @@
 /// From logits to a token. Knows no model and no backend. One sampler per engine thread: it keeps
 /// its buffers.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,16 +19,35 @@ struct Sample {
   std::vector<TokenLogprob> top;
 };
 
+/// Tokens that are the end of an answer, not a part of it.
+inline bool is_eos(const SamplingParams& params, int32_t token) {
+  const auto& ids = params.eos_token_ids;
+  return !params.ignore_eos && std::find(ids.begin(), ids.end(), token) != ids.end();
+}
+inline bool ends_answer(const SamplingParams& params, int32_t token) {
+  const auto& ids = params.stop_token_ids;
+  return is_eos(params, token) || std::find(ids.begin(), ids.end(), token) != ids.end();
+}
+
+/// What a choice depends on besides logits and parameters.
+struct SampleState {
+  uint64_t index = 0;  ///< numbers the generated tokens of an answer from 0
+  std::span<const int32_t> prompt;
+  std::span<const int32_t> generated;
+  /// One bit per token, least significant first; empty: all allowed.
+  std::span<const uint64_t> allowed;
+  bool may_end = true;  ///< false: tokens that end the answer are not allowed
+};
+
 class Sampler {
  public:
   /// Buffers for `vocab_size` logits.
   explicit Sampler(int64_t vocab_size);
 
-  /// `index` numbers the generated tokens of a request from 0. `allowed` has one bit per token,
-  /// least significant first, or is empty: all allowed (grammars set it). Equal logits rank by
-  /// smaller id. Order of filters as in transformers: temperature, top_k, top_p.
-  Sample sample(Vec<const float> logits, const SamplingParams& params, uint64_t index,
-                std::span<const uint64_t> allowed = {});
+  /// Tokens of the state are inside the vocabulary; biases outside it are ignored. Equal logits
+  /// rank by smaller id. Order of the steps: SamplingParams. The random number is a function of
+  /// params.seed and state.index alone.
+  Sample sample(Vec<const float> logits, const SamplingParams& params, const SampleState& state);
 
  private:
   struct Candidate {
@@ -38,9 +58,14 @@ class Sampler {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
   }
 
+  /// Adds the biases and takes the penalties off the logits of candidates_, which are in order of
+  /// their tokens.
+  void adjust(const SamplingParams& params, const SampleState& state);
+  Candidate* find(int32_t token);
   int32_t draw(const SamplingParams& params, uint64_t index);
 
   std::vector<Candidate> candidates_;
+  std::vector<uint32_t> counts_;  ///< [vocab_size]; zero between calls
 };
 
 }  // namespace qvl

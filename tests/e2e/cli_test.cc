@@ -68,6 +68,49 @@ TEST(Run, JsonHoldsAnswerUsageAndTimings) {
   EXPECT_GT(json["stats"]["memory_planned_bytes"], 0);
 }
 
+TEST(Run, AStopStringEndsTheAnswerAndIsNamed) {
+  const Arguments base{"run", kModel, "weather?", "--temperature", "0", "--max-tokens", "24"};
+  const std::string whole = qvl_program(base).out;
+  size_t at = 3;  // an ASCII character inside the answer
+  while (at < whole.size() && (whole[at] < '!' || whole[at] > '~')) ++at;
+  ASSERT_LT(at, whole.size()) << whole;
+  const std::string stop(1, whole[at]);
+  Arguments arguments = base;
+  arguments.insert(arguments.end(), {"--stop", "never said", "--stop", stop, "--json"});
+  const Outcome outcome = qvl_program(arguments);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["answer"], whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(json["finish_reason"], "stop");
+  EXPECT_EQ(json["stop_reason"], stop);
+  EXPECT_LT(json["usage"]["completion_tokens"], 24);
+}
+
+TEST(Run, StatsSayWhereSamplingCameFrom) {
+  const Outcome outcome = qvl_program(
+      {"run", kModel, "x", "--max-tokens", "1", "--top-p", "0.5", "--stats"}, {"QVL_SEED=7"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(says(outcome.err, {"top_p 0.5 (flag)", "max_tokens 1 (flag)", "min_p 0 (default)",
+                                 "temperature ", "seed 7"}));
+}
+
+TEST(Run, ALoopEndsALongAnswer) {
+  const auto answer = [](const Arguments& more) {
+    Arguments arguments{"run", kModel, "x", "--temperature", "0", "--logit-bias", "42=100",
+                        "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = qvl_program(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto guarded = answer({"--max-tokens", "600"});
+  EXPECT_EQ(guarded["stop_reason"], "repetition");
+  EXPECT_EQ(guarded["usage"]["completion_tokens"], 128);
+  EXPECT_EQ(answer({"--max-tokens", "600", "--repetition-guard", "off"})["finish_reason"],
+            "length");
+  EXPECT_EQ(answer({"--max-tokens", "200"})["finish_reason"], "length");
+}
+
 TEST(Run, ASeedFixesTheAnswer) {
   const Arguments base{"run", kModel, "weather?", "--temperature", "1.5", "--max-tokens", "20"};
   const auto with_seed = [&](const std::string& seed) {
