@@ -45,8 +45,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
        "longest prompt and answer in tokens: 4096, 32k (32,000) or 32K (32,768)");
   flag("--max-image-size", flags.max_image_size,
        "scale pictures so that their longer edge has at most this many pixels");
-  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
-               "keep what was computed for prompts, for later ones that begin alike; on by default");
+  app.add_flag(
+      "--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
+      "keep what was computed for prompts, for later ones that begin alike; on by default");
   flag("--max-pixels", flags.max_pixels,
        "scale pictures to at most this many pixels; default as the checkpoint says");
   flag("--min-pixels", flags.min_pixels,

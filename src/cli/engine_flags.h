@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "cli/environment.h"
 #include "model/processor.h"
 #include "qvl/engine.h"
 
@@ -24,8 +25,8 @@ struct EngineFlags {
   std::string video_wrapper = "replaced";
   std::string chat_template;
   int threads = 0;
-  bool enable_prefix_caching = true;
   bool cpu_only = false;
+  bool enable_prefix_caching = true;
 };
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags);

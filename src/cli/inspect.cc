@@ -146,6 +146,11 @@ Json text_json(const TextConfig& text, bool tied) {
   return json;
 }
 
+template <class T>
+Json json_or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json();
+}
+
 Json config_json(const ModelFiles& files) {
   const VisionConfig& vision = files.config.vision;
   const GenerationConfig& generation = files.generation;
@@ -169,10 +174,10 @@ Json config_json(const ModelFiles& files) {
           {"videos", pixels(files.video_processor)},
           {"generation",
            {{"do_sample", generation.do_sample},
-            {"temperature", generation.temperature},
-            {"top_k", generation.top_k},
-            {"top_p", generation.top_p},
-            {"repetition_penalty", generation.repetition_penalty},
+            {"temperature", json_or_null(generation.temperature)},
+            {"top_k", json_or_null(generation.top_k)},
+            {"top_p", json_or_null(generation.top_p)},
+            {"repetition_penalty", json_or_null(generation.repetition_penalty)},
             {"eos_token_ids", generation.eos_token_ids}}}};
 }
 
@@ -250,10 +255,16 @@ void print_config(const ModelFiles& files) {
   const std::string quantization = quantization_text(files.config.quantization);
   print_line("quantisation", quantization.empty() ? "none" : quantization);
   const GenerationConfig& g = files.generation;
-  print_line("generation",
-             g.do_sample ? fmt::format("temperature {}, top_k {}, top_p {}, repetition penalty {}",
-                                       g.temperature, g.top_k, g.top_p, g.repetition_penalty)
-                         : "greedy");
+  std::vector<std::string> sampling;
+  const auto say = [&](const char* name, const auto& value) {
+    if (value) sampling.push_back(fmt::format("{} {}", name, *value));
+  };
+  say("temperature", g.temperature);
+  say("top_k", g.top_k);
+  say("top_p", g.top_p);
+  say("repetition penalty", g.repetition_penalty);
+  print_line("generation", g.do_sample ? fmt::format("sampled, {}", fmt::join(sampling, ", "))
+                                       : "the most likely token");
   print_line("stops at", g.eos_token_ids.empty()
                              ? "the tokenizer's <|im_end|> and <|endoftext|>"
                              : fmt::format("token {}", fmt::join(g.eos_token_ids, ", ")));

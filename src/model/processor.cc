@@ -41,6 +41,14 @@ PixelBudget pixel_budget(const ProcessorConfig& c) {
   return {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size};
 }
 
+/// The smaller of two limits of the longer side, where 0 is none.
+ImageOptions within_edge(ImageOptions options, int max_edge) {
+  if (options.max_edge == 0 || (max_edge > 0 && max_edge < options.max_edge)) {
+    options.max_edge = max_edge;
+  }
+  return options;
+}
+
 }  // namespace
 
 Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOptions& options) {
@@ -74,9 +82,8 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
-  ImageOptions limits = options;
-  if (limits.max_edge == 0) limits.max_edge = max_image_edge_;
-  const Result<Size> size = scaled_size(image->size, limits, image_budgets_);
+  const Result<Size> size =
+      scaled_size(image->size, within_edge(options, max_image_edge_), image_budgets_);
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;

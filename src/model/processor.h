@@ -21,7 +21,7 @@ namespace qvl {
 struct ProcessorOptions {
   int64_t max_pixels = 0;  ///< per picture; 0: as the checkpoint says
   int64_t min_pixels = 0;
-  int max_image_edge = 0;  ///< of a picture after scaling; 0: no limit of its own
+  int max_image_edge = 0;  ///< longer side of a scaled picture at most; 0: no limit of its own
   VideoWrapper video_wrapper = VideoWrapper::replaced;
   std::string chat_template_file;  ///< instead of the checkpoint's own
 };
