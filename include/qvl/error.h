@@ -37,6 +37,7 @@ enum class ErrorCode {
   unsupported_cpu,
   bad_flag,
   write_failed,
+  bad_image_options,
 };
 
 struct ErrorInfo {

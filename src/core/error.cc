@@ -63,6 +63,9 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::bad_flag, "bad_flag", "the command line is not usable", "see --help"},
     ErrorInfo{ErrorCode::write_failed, "write_failed", "the file cannot be written",
               "check the folder, its permissions and the free space"},
+    ErrorInfo{ErrorCode::bad_image_options, "bad_image_options",
+              "the limits of a picture's size cannot be used",
+              "give areas in pixels, such as 65536 and 1048576"},
 };
 
 constexpr bool table_is_in_enum_order() {

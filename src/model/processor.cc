@@ -37,6 +37,10 @@ Result<std::string> find_template(const std::string& folder, const std::string& 
                folder};
 }
 
+PixelBudget pixel_budget(const ProcessorConfig& c) {
+  return {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size};
+}
+
 }  // namespace
 
 Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOptions& options) {
@@ -56,18 +60,20 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
     if (options.max_pixels > 0) c->max_pixels = options.max_pixels;
     c->min_pixels = std::min(c->min_pixels, c->max_pixels);
   }
+  processor.image_budgets_ = {.checkpoint = pixel_budget(model.image_processor),
+                              .in_force = pixel_budget(processor.image_config_)};
   return processor;
 }
 
-Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings) const {
+Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings,
+                                   const ImageOptions& options) const {
   const Stopwatch decode;
   const Result<Image> image = load_image(path);
   if (!image) return image.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
-  const Result<Size> size =
-      smart_resize(image->size, {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
+  const Result<Size> size = scaled_size(image->size, options, image_budgets_);
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
@@ -84,9 +90,9 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
   if (!video) return video.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
-  const Result<Size> size = smart_resize_video(
-      static_cast<int>(video->frames.size()), video->frames[0].size, c.temporal_patch_size,
-      {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size});
+  const Result<Size> size =
+      smart_resize_video(static_cast<int>(video->frames.size()), video->frames[0].size,
+                         c.temporal_patch_size, pixel_budget(c));
   if (!size) return Error{size.error().code, size.error().detail, folder};
   for (Image& frame : video->frames) frame = resize_bicubic(frame, *size);
   MediaItem item;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "media/image.h"
+#include "media/image_options.h"
 #include "media/video.h"
 #include "model/model_files.h"
 #include "model/prompt.h"
@@ -34,7 +35,8 @@ class Processor {
   /// Reads the tokenizer and the chat template of `model`.
   static Result<Processor> load(const ModelFiles& model, const ProcessorOptions& options);
 
-  Result<MediaItem> image(const std::string& path, MediaTimings& timings) const;
+  Result<MediaItem> image(const std::string& path, MediaTimings& timings,
+                          const ImageOptions& options = {}) const;
   Result<MediaItem> frames(const std::string& folder, double fps, MediaTimings& timings) const;
 
   /// `messages` as the template takes them; media in the order of their parts. `tools` may be null.
@@ -55,6 +57,7 @@ class Processor {
   Tokenizer tokenizer_;
   ChatTemplate template_;
   ModelConfig config_;
+  ImageBudgets image_budgets_;
   ProcessorConfig image_config_;
   ProcessorConfig video_config_;
   VideoWrapper video_wrapper_ = VideoWrapper::replaced;
