@@ -18,7 +18,7 @@ std::string read_file(const std::string& path) {
 /// The rendered text, or the error's code and detail.
 std::string render(std::string_view source, const ordered_json& context = ordered_json::object(),
                    TemplateLimits limits = {}) {
-  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, limits);
+  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, "t", limits);
   const auto describe = [](const Error& e) {
     return std::string(error_info(e.code).name) + ": " + e.detail;
   };
@@ -278,20 +278,17 @@ TEST(ChatTemplate, TransformedTextKeepsItsOrigin) {
 }
 
 TEST(ChatTemplate, ErrorsNameTheLine) {
-  EXPECT_EQ(render("a\nb\n{{ x"), "bad_template: line 3: a tag has no '}}'");
-  EXPECT_EQ(render("a\n{% if x %}"),
-            "bad_template: line 2: the template ends, expected {% elif %}");
+  EXPECT_EQ(render("a\nb\n{{ x"), "bad_template: t:3: a tag has no '}}'");
+  EXPECT_EQ(render("a\n{% if x %}"), "bad_template: t:2: the template ends, expected {% elif %}");
   EXPECT_EQ(render("\n\n{% include 'x' %}"),
-            "bad_template: line 3: the tag 'include' is not supported here");
-  EXPECT_EQ(
-      render("a\n\n{{ x.y }}"),
-      "bad_messages: line 3 of the template: cannot take its attribute 'y': 'x' is undefined");
+            "bad_template: t:3: the tag 'include' is not supported here");
+  EXPECT_EQ(render("a\n\n{{ x.y }}"),
+            "bad_messages: t:3: cannot take its attribute 'y': 'x' is undefined");
   EXPECT_EQ(render("{{ [\n1,\n5|length] }}"),
-            "bad_messages: line 3 of the template: cannot take its length: found int");
-  EXPECT_EQ(render("{{ raise_exception('no roles') }}"),
-            "bad_messages: line 1 of the template: no roles");
+            "bad_messages: t:3: cannot take its length: found int");
+  EXPECT_EQ(render("{{ raise_exception('no roles') }}"), "bad_messages: t:1: no roles");
   EXPECT_EQ(render("x", ordered_json::array()),
-            "bad_messages: line 0 of the template: the variables are not a JSON object");
+            "bad_messages: t:0: the variables are not a JSON object");
 }
 
 TEST(ChatTemplate, NestingHasALimit) {
@@ -318,7 +315,7 @@ TEST(ChatTemplate, NestingHasALimit) {
                                       "{{ " + nested("x(", "1", ")", levels) + " }}",
                                       "{{ " + nested("x[", "1", "]", levels) + " }}",
                                       "{{ " + nested("1|d(", "1", ")", levels) + " }}"}) {
-      EXPECT_EQ(render(source), "template_limit: line 1: nested more than 64 levels deep")
+      EXPECT_EQ(render(source), "template_limit: t:1: nested more than 64 levels deep")
           << source.substr(0, 30);
     }
   }
@@ -343,8 +340,7 @@ TEST(ChatTemplate, ChainsMayBeLong) {
 
 TEST(ChatTemplate, StepsHaveALimit) {
   const TemplateLimits limits{.max_steps = 100'000};
-  const std::string ended =
-      "template_limit: line 1 of the template: it took more than 100000 steps";
+  const std::string ended = "template_limit: t:1: it took more than 100000 steps";
   for (const char* source :
        {"{% for i in range(1000000000) %}{% endfor %}",
         "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
@@ -372,21 +368,20 @@ TEST(ChatTemplate, ValuesHaveALimitOfDepth) {
     return render(std::string(source).replace(source.find('N'), 1, levels));
   };
   EXPECT_EQ(with("63"), "1");
-  EXPECT_EQ(with("64"),
-            "template_limit: line 1 of the template: a value is nested more than 64 levels deep");
+  EXPECT_EQ(with("64"), "template_limit: t:1: a value is nested more than 64 levels deep");
   ordered_json deep = 1;
   for (int i = 0; i < 200; ++i) deep = ordered_json::array({deep});
   EXPECT_EQ(render("x", {{"deep", deep}}),
-            "template_limit: line 0 of the template: the conversation is nested more than 64 "
+            "template_limit: t:0: the conversation is nested more than 64 "
             "levels deep");
 }
 
 TEST(ChatTemplate, MacrosCannotRecurseWithoutEnd) {
   EXPECT_EQ(render("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}"),
-            "template_limit: line 1 of the template: it is nested too deeply");
+            "template_limit: t:1: it is nested too deeply");
   EXPECT_EQ(render("{% macro f(x) %}{{ f(f) }}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ "
                    "[[[[f(x)]]]] }}{% endmacro %}{{ g(1) }}"),
-            "template_limit: line 1 of the template: it is nested too deeply");
+            "template_limit: t:1: it is nested too deeply");
 }
 
 TEST(ChatTemplate, OutputAndSourceHaveLimits) {
@@ -397,12 +392,12 @@ TEST(ChatTemplate, OutputAndSourceHaveLimits) {
       1000U);
   EXPECT_EQ(
       render("{% for i in range(101) %}0123456789{% endfor %}", ordered_json::object(), limits),
-      "template_limit: line 1 of the template: it prints more than 1000 bytes");
+      "template_limit: t:1: it prints more than 1000 bytes");
   EXPECT_EQ(render("{{ 'ab' * 501 }}", ordered_json::object(), limits),
-            "template_limit: line 1 of the template: a repeated text or list becomes too large");
+            "template_limit: t:1: a repeated text or list becomes too large");
   EXPECT_EQ(render(std::string(100, 'x'), ordered_json::object(), limits), std::string(100, 'x'));
   EXPECT_EQ(render(std::string(101, 'x'), ordered_json::object(), limits),
-            "template_limit: found 101 bytes, expected at most 100");
+            "template_limit: t: found 101 bytes, expected at most 100");
 }
 
 TEST(ChatTemplate, IntegersDoNotOverflow) {
@@ -410,12 +405,12 @@ TEST(ChatTemplate, IntegersDoNotOverflow) {
        {"9223372036854775807 + 1", "-9223372036854775807 - 2", "2 ** 63", "4611686018427387904 * 2",
         "(-9223372036854775807 - 1) // -1", "-(-9223372036854775807 - 1)"}) {
     EXPECT_EQ(render(std::string("{{ ") + sum + " }}"),
-              "bad_messages: line 1 of the template: an integer becomes too large")
+              "bad_messages: t:1: an integer becomes too large")
         << sum;
   }
   EXPECT_EQ(render("{{ (-9223372036854775807 - 1) % -1 }}"), "0");
   EXPECT_EQ(render("{{ 99999999999999999999 }}"),
-            "bad_template: line 1: the number 99999999999999999999 is too large");
+            "bad_template: t:1: the number 99999999999999999999 is too large");
   EXPECT_EQ(render("{{ 'abc'[::-9223372036854775807] }}{{ 'abc'[9223372036854775807:] }}"), "c");
 }
 

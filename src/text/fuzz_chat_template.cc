@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view source(reinterpret_cast<const char*>(data), size);
   const qvl::TemplateLimits limits{.max_steps = 100'000, .max_output_bytes = 1 << 20};
-  const auto parsed = qvl::ChatTemplate::parse(source, limits);
+  const auto parsed = qvl::ChatTemplate::parse(source, "fuzzed", limits);
   if (!parsed) {
     if (parsed.error().message().empty()) std::abort();
     return 0;

@@ -13,7 +13,7 @@ qvl::ChatTemplate load(const char* path) {
   std::ifstream file(path, std::ios::binary);
   const std::string source(std::istreambuf_iterator<char>(file), {});
   auto parsed =
-      qvl::ChatTemplate::parse(source, {.max_steps = 1'000'000, .max_output_bytes = 1 << 22});
+      qvl::ChatTemplate::parse(source, path, {.max_steps = 1'000'000, .max_output_bytes = 1 << 22});
   if (!parsed || source.empty()) std::abort();
   return std::move(*parsed);
 }
