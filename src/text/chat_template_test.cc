@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -46,12 +47,20 @@ std::string origins(std::string_view source, const ordered_json& context) {
 
 class StockTemplates : public testing::Test {
  protected:
+  /// Also with the template of the same behaviour that is written in another way.
   static std::string instruct(const ordered_json& context) {
-    return render(read_file(QVL_SOURCE_DIR "/models/qwen3-vl-tokenizer/chat_template.jinja"),
-                  context);
+    return same("models/qwen3-vl-tokenizer/chat_template.jinja", "tests/text/instruct_macros.jinja",
+                context);
   }
   static std::string thinking(const ordered_json& context) {
-    return render(read_file(QVL_SOURCE_DIR "/tests/text/thinking.jinja"), context);
+    return same("tests/text/thinking.jinja", "tests/text/thinking_macros.jinja", context);
+  }
+  static std::string same(const std::string& first, const std::string& second,
+                          const ordered_json& context) {
+    const std::string folder = QVL_SOURCE_DIR "/";
+    const std::string out = render(read_file(folder + first), context);
+    EXPECT_EQ(render(read_file(folder + second), context), out);
+    return out;
   }
   static ordered_json json(const char* text) { return ordered_json::parse(text); }
 
@@ -189,12 +198,15 @@ TEST_F(StockTemplates, OnlyThinkingKeepsALateSystemMessage) {
 TEST_F(StockTemplates, ImageUrlIsAPictureButVideoUrlIsNothing) {
   EXPECT_EQ(
       instruct(json(
-          R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "d"}]}]})")),
-      "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>d<|im_end|>\n");
+          R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "d"}]}],
+      "add_generation_prompt": true})")),
+      "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>d<|im_end|>\n"
+      "<|im_start|>assistant\n");
   EXPECT_EQ(
       instruct(json(
-          R"({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}, {"type": "text", "text": "d"}]}]})")),
-      "<|im_start|>user\nd<|im_end|>\n");
+          R"({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}, {"type": "text", "text": "d"}]}],
+      "add_generation_prompt": true})")),
+      "<|im_start|>user\nd<|im_end|>\n<|im_start|>assistant\n");
 }
 
 TEST_F(StockTemplates, ThinkingNumbersAPictureOfTheSystemPromptZero) {
@@ -230,23 +242,57 @@ TEST_F(StockTemplates, OnlyTemplateTextIsTemplateText) {
             "u(r)t(\n</tool_response><|im_end|>\n)");
 }
 
-TEST(ChatTemplate, RendersAsJinja2Does) {
-  std::ifstream file(QVL_SOURCE_DIR "/tests/text/template_cases.jsonl");
-  int cases = 0;
-  for (std::string line; std::getline(file, line); ++cases) {
-    const ordered_json row = ordered_json::parse(line);
-    const std::string source =
-        row.contains("source") ? row["source"].get<std::string>()
-                               : read_file(QVL_SOURCE_DIR "/" + row["template"].get<std::string>());
-    const Result<ChatTemplate> parsed = ChatTemplate::parse(source);
-    if (row.contains("error")) {
-      EXPECT_FALSE(parsed && parsed->render(row["context"])) << line;
-      continue;
-    }
-    ASSERT_TRUE(parsed) << parsed.error().message() << "\n" << line;
-    EXPECT_EQ(render(source, row["context"]), row["expected"].get<std::string>()) << line;
+/// The rows of tests/text/NAME, or of the file of this name in the folder that the environment
+/// variable QVL_TEMPLATE_CASES names, where there may be many more.
+std::vector<ordered_json> rows(const std::string& name) {
+  const char* const folder = std::getenv("QVL_TEMPLATE_CASES");
+  std::ifstream file((folder != nullptr ? folder : QVL_SOURCE_DIR "/tests/text") + ("/" + name));
+  std::vector<ordered_json> out;
+  for (std::string line; std::getline(file, line);) out.push_back(ordered_json::parse(line));
+  return out;
+}
+
+/// Whether `source` renders as `expected` says: a text, or null for an error.
+void expect_rendering(const std::string& source, const ordered_json& context,
+                      const ordered_json& expected, const std::string& what) {
+  constexpr std::time_t kNoonOfMarchFirst2026 = 1772366400;  // what strftime_now was made with
+  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, "t");
+  if (!parsed) {
+    EXPECT_TRUE(expected.is_null()) << parsed.error().message() << "\n" << what;
+    return;
   }
-  EXPECT_EQ(cases, 299);
+  const auto pieces = parsed->render(context, kNoonOfMarchFirst2026);
+  if (!pieces) {
+    EXPECT_TRUE(expected.is_null()) << pieces.error().message() << "\n" << what;
+    return;
+  }
+  std::string text;
+  for (const TextPiece& piece : *pieces) text += piece.text;
+  if (expected.is_null()) {
+    ADD_FAILURE() << "Jinja2 fails, found:\n" << text << "\n" << what;
+  } else {
+    EXPECT_EQ(text, expected.get<std::string>()) << what;
+  }
+}
+
+TEST(ChatTemplate, ConversationsRenderAsInJinja2) {
+  const std::vector<ordered_json> conversations = rows("template_conversations.jsonl");
+  EXPECT_GE(conversations.size(), 70U);
+  for (const ordered_json& row : conversations) {
+    for (const auto& [name, expected] : row["expected"].items()) {
+      expect_rendering(read_file(QVL_SOURCE_DIR "/" + name), row["context"], expected,
+                       name + ": " + row["context"].dump());
+    }
+  }
+}
+
+TEST(ChatTemplate, ConstructsRenderAsInJinja2) {
+  const std::vector<ordered_json> constructs = rows("template_constructs.jsonl");
+  EXPECT_GE(constructs.size(), 400U);
+  for (size_t i = 1; i < constructs.size(); ++i) {
+    const std::string source = constructs[i][0].get<std::string>();
+    expect_rendering(source, constructs[0], constructs[i][1], source);
+  }
 }
 
 TEST(ChatTemplate, TransformedTextKeepsItsOrigin) {

@@ -223,10 +223,6 @@ class Evaluator {
     const List* items = to_list(runtime_, over);
     if (items != nullptr && statement.condition != nullptr) items = selected(statement, *items);
     if (items == nullptr || runtime_.failed()) return Flow::normal;
-    if (items->items.empty()) {
-      const Inside inside(*this, new_scope(scope_));
-      return run_block(statement.otherwise);
-    }
     Loop loop{items};
     loop.depth = depth;
     if (statement.is_recursive) {
@@ -236,15 +232,19 @@ class Evaluator {
     Value loop_value;
     loop_value.kind = Kind::loop;
     loop_value.loop = runtime_.heap().loop(loop);
+    bool completed = false;  // one run of the body at least came to its end, as Jinja counts
     for (const Value& item : items->items) {
       const Inside inside(*this, new_scope(scope_));
       assign("loop", loop_value);
       assign(statement.targets, item);
       const Flow flow = run_block(statement.body);
       if (flow == Flow::break_loop || !runtime_.spend(1)) break;
+      completed = completed || flow == Flow::normal;
       ++loop_value.loop->index;
     }
-    return Flow::normal;
+    if (completed || runtime_.failed()) return Flow::normal;
+    const Inside inside(*this, new_scope(scope_));
+    return run_block(statement.otherwise);
   }
 
   /// loop(items) of a recursive loop.
@@ -357,7 +357,7 @@ class Evaluator {
     for (const auto& [key_expression, value_expression] : display.entries) {
       const Value key = evaluate(*key_expression);
       const Value value = evaluate(*value_expression);
-      if (!key.is_string() && !key.is_number() && !key.is(Kind::none)) {
+      if (!key.is_string() && !key.is_number() && !key.is(Kind::none) && !key.is_undefined()) {
         return runtime_.wrong_type("use it as a key", key);
       }
       dict.set(key, value);
@@ -477,9 +477,12 @@ class Evaluator {
   }
 
   Value apply(const Value& value, const Slice& slice, int line) {
-    const Value begin = evaluate_optional(slice.begin);
-    const Value end = evaluate_optional(slice.end);
-    const Value step = evaluate_optional(slice.step);
+    const auto bound = [this](const ExpressionPtr& e) {
+      return e != nullptr ? evaluate(*e) : Value::none();
+    };
+    const Value begin = bound(slice.begin);
+    const Value end = bound(slice.end);
+    const Value step = bound(slice.step);
     if (runtime_.failed()) return {};
     runtime_.set_line(line);
     return get_slice(runtime_, value, begin, end, step);

@@ -185,7 +185,8 @@ Value filter_abs(TemplateRuntime& runtime, const Value& input, const Arguments& 
   arguments.bind<0>(runtime, {});
   if (!input.is_number()) return runtime.wrong_type("take the absolute value", input);
   if (input.is(Kind::real)) return Value::of(std::fabs(input.real));
-  return input.as_real() < 0 ? negate(runtime, input) : Value(input);
+  if (input.is_huge()) return input;
+  return input.as_integer() < 0 ? negate(runtime, input) : Value::of(input.as_integer());
 }
 
 Value filter_round(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
@@ -265,10 +266,12 @@ Value filter_truncate(TemplateRuntime& runtime, const Value& input, const Argume
       arguments.bind(runtime, Names<4>{"length", "killwords", "end", "leeway"});
   const OriginText dots("...", Origin::template_text);
   const OriginText* ending = text_argument(runtime, end, dots);
+  if (input.is_undefined()) return input;
   if (!input.is_string()) return runtime.wrong_type("truncate it", input);
-  for (const Value* v : {&length, &leeway}) {
-    if (!v->is_undefined() && !v->is_integral())
-      return runtime.wrong_type("use it as a length", *v);
+  const bool length_fits = length.is_undefined() || length.is_integral();
+  const bool leeway_fits = leeway.is_undefined() || leeway.is(Kind::none) || leeway.is_integral();
+  if (!length_fits || !leeway_fits) {
+    return runtime.wrong_type("use it as a length", length_fits ? leeway : length);
   }
   if (runtime.failed() || !runtime.spend_bytes(input.text().size())) return {};
   const int64_t limit = length.is_integral() ? length.as_integer() : 255;

@@ -96,7 +96,7 @@ struct SliceRange {
 
 std::optional<SliceRange> resolve_slice(TemplateRuntime& runtime, const Value& begin,
                                         const Value& end, const Value& step_value, int64_t size) {
-  const auto open = [](const Value& v) { return v.is_undefined() || v.is(Kind::none); };
+  const auto open = [](const Value& v) { return v.is(Kind::none); };
   for (const Value* v : {&begin, &end, &step_value}) {
     if (open(*v) || v->is_integral()) continue;
     runtime.wrong_type("slice at", *v);
@@ -192,6 +192,13 @@ Value integer_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, int64_
   return overflow ? runtime.fail("an integer becomes too large") : Value::of(result);
 }
 
+/// Python's a % b, which has the sign of b.
+double real_modulo(double a, double b) {
+  const double rest = std::fmod(a, b);
+  if (rest == 0) return std::copysign(0.0, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
 Value real_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, double a, double b) {
   switch (op) {
     case ArithmeticOperator::add:
@@ -202,13 +209,17 @@ Value real_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, double a,
       return Value::of(a * b);
     case ArithmeticOperator::divide:
       return b == 0 ? runtime.fail("division by zero") : Value::of(a / b);
-    case ArithmeticOperator::floor_divide:
-      return b == 0 ? runtime.fail("division by zero") : Value::of(std::floor(a / b));
-    case ArithmeticOperator::modulo: {
+    case ArithmeticOperator::floor_divide: {
       if (b == 0) return runtime.fail("division by zero");
-      const double rest = std::fmod(a, b);
-      return Value::of(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
+      // a / b may round up to a whole number that b does not fit into so often.
+      const double quotient = (a - real_modulo(a, b)) / b;
+      const double whole = std::floor(quotient);
+      return Value::of(quotient == 0            ? std::copysign(0.0, a / b)
+                       : quotient - whole > 0.5 ? whole + 1
+                                                : whole);
     }
+    case ArithmeticOperator::modulo:
+      return b == 0 ? runtime.fail("division by zero") : Value::of(real_modulo(a, b));
     case ArithmeticOperator::power:
       return Value::of(std::pow(a, b));
   }
@@ -449,7 +460,7 @@ bool contains(TemplateRuntime& runtime, const Value& haystack, const Value& need
                          [&](const Value& item) { return equal(runtime, item, needle); });
     }
     case Kind::dict:
-      if (needle.is_sequence() || needle.is(Kind::dict)) {
+      if (needle.is(Kind::list) || needle.is(Kind::dict)) {
         runtime.wrong_type("look for it in a dict", needle);
         return false;
       }

@@ -129,7 +129,7 @@ int64_t length(TemplateRuntime& runtime, const Value& value);
 /// v.name and v[key] as Jinja resolves them: undefined where there is nothing.
 Value get_attribute(TemplateRuntime& runtime, const Value& value, const std::string& name);
 Value get_item(TemplateRuntime& runtime, const Value& value, const Value& key);
-/// v[begin:end:step]; undefined bounds are open.
+/// v[begin:end:step]; bounds that are none are open.
 Value get_slice(TemplateRuntime& runtime, const Value& value, const Value& begin, const Value& end,
                 const Value& step);
 /// a == b, whatever the origins of texts.

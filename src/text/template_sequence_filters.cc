@@ -195,17 +195,34 @@ Value filter_groupby(TemplateRuntime& runtime, const Value& input, const Argumen
   return runtime.list(std::move(groups));
 }
 
+/// Whether Python could look the value up in a set.
+bool is_hashable(TemplateRuntime& runtime, const Value& value) {
+  if (!runtime.spend(1) || value.is(Kind::list) || value.is(Kind::dict)) return false;
+  if (!value.is(Kind::tuple)) return true;
+  return std::all_of(value.list->items.begin(), value.list->items.end(),
+                     [&](const Value& item) { return is_hashable(runtime, item); });
+}
+
 Value filter_unique(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   const auto [case_sensitive, attribute] =
       arguments.bind(runtime, Names<2>{"case_sensitive", "attribute"});
   const List* items = to_list(runtime, input);
   if (items == nullptr) return {};
   Dict seen;
+  std::vector<Value> seen_tuples;
   std::vector<Value> kept;
   for (const Value& item : items->items) {
     const Value key = sort_key(runtime, item, attribute, order_of(case_sensitive));
-    if (key.is(Kind::list) || key.is(Kind::dict) || key.is(Kind::tuple)) {
+    if (!is_hashable(runtime, key)) {
       return runtime.wrong_type("find out whether it is the only one", key);
+    }
+    if (key.is(Kind::tuple)) {
+      const bool known = std::any_of(seen_tuples.begin(), seen_tuples.end(),
+                                     [&](const Value& t) { return equal(runtime, t, key); });
+      if (known || !runtime.spend(2)) continue;
+      seen_tuples.push_back(key);
+      kept.push_back(item);
+      continue;
     }
     // Only texts are found without going through all.
     if (!runtime.spend(2 + (key.is_string() ? 0 : static_cast<int64_t>(seen.size() / 8)))) {
@@ -252,20 +269,14 @@ Value filter_sum(TemplateRuntime& runtime, const Value& input, const Arguments& 
   return sum;
 }
 
-/// A number of items or lists, at least one; 0 after an error.
-size_t count_argument(TemplateRuntime& runtime, const Value& value) {
-  if (value.is_integral() && value.as_integer() > 0) {
-    return static_cast<size_t>(value.as_integer());
-  }
-  runtime.wrong_type("divide into so many (expected 1 or more)", value);
-  return 0;
-}
-
 Value filter_batch(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   const auto [line_count, fill] = arguments.bind(runtime, Names<2>{"linecount", "fill_with"});
   const List* items = to_list(runtime, input);
-  const size_t size = count_argument(runtime, line_count);
-  if (items == nullptr || size == 0) return {};
+  if (items == nullptr) return {};
+  if (!line_count.is_integral() || line_count.as_integer() < 1) {
+    return runtime.wrong_type("batch by anything but 1 or more", line_count);
+  }
+  const auto size = static_cast<size_t>(line_count.as_integer());
   const bool fills = !fill.is_undefined() && !fill.is(Kind::none);
   std::vector<Value> batches;
   for (size_t begin = 0; begin < items->items.size() && !runtime.failed();) {
@@ -285,8 +296,13 @@ Value filter_batch(TemplateRuntime& runtime, const Value& input, const Arguments
 Value filter_slice(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   const auto [slices, fill] = arguments.bind(runtime, Names<2>{"slices", "fill_with"});
   const List* items = to_list(runtime, input);
-  const size_t count = count_argument(runtime, slices);
-  if (items == nullptr || count == 0 || !runtime.spend(static_cast<int64_t>(count))) return {};
+  if (items == nullptr) return {};
+  if (!slices.is_integral() || slices.as_integer() == 0) {
+    return runtime.wrong_type("slice into so many", slices);
+  }
+  if (slices.as_integer() < 0) return runtime.iterator({});
+  if (!runtime.spend(slices.as_integer())) return {};
+  const auto count = static_cast<size_t>(slices.as_integer());
   const bool fills = !fill.is_undefined() && !fill.is(Kind::none);
   const size_t longer = items->items.size() % count;
   std::vector<Value> out;
