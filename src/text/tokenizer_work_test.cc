@@ -58,7 +58,7 @@ TEST_F(TokenizerWork, GrowsWithTheSizeOfATextAndNoFaster) {
   for (const char* unit :
        {"a", " ", "ab", "7", "\n", " \n", "语", "é", "'", "!", "aB", "🙂", "e\u0301",
         "abcdefghij", "The quick brown fox jumps over the lazy dog. ", "don't ", "\t\t x"}) {
-    for (const size_t bytes : {size_t{1} << 16, size_t{1} << 20}) {
+    for (const size_t bytes : {size_t{1} << 14, size_t{1} << 17}) {
       const std::string text = repeated(unit, bytes);
       const Work work = encode(text);
       EXPECT_LE(work.lookups, 3 * static_cast<int64_t>(text.size())) << unit << " " << bytes;
@@ -66,15 +66,17 @@ TEST_F(TokenizerWork, GrowsWithTheSizeOfATextAndNoFaster) {
   }
 }
 
-TEST_F(TokenizerWork, OneLongWordIsOnePiece) {
+TEST_F(TokenizerWork, OneLongWordIsOnePieceAndADigitIsToo) {
   constexpr size_t kMiB = 1 << 20;
-  EXPECT_EQ(encode(repeated("a", kMiB)).pieces, 1U);
-  EXPECT_EQ(encode(repeated("ab", kMiB)).pieces, 1U);
-  EXPECT_EQ(encode(repeated(" ", kMiB)).pieces, 1U);
-  EXPECT_EQ(encode(repeated("语", kMiB)).pieces, 1U);
-  EXPECT_EQ(encode(repeated("7", kMiB)).pieces, kMiB);
-  EXPECT_EQ(encode(repeated("7", kMiB)).tokens, kMiB);
-  EXPECT_EQ(encode(repeated("7", kMiB)).lookups, 0);
+  for (const char* unit : {"a", "ab", " ", "语"}) {
+    const Work work = encode(repeated(unit, kMiB));
+    EXPECT_EQ(work.pieces, 1U) << unit;
+    EXPECT_LE(work.lookups, 3 * static_cast<int64_t>(kMiB)) << unit;
+  }
+  const Work digits = encode(repeated("7", kMiB));
+  EXPECT_EQ(digits.pieces, kMiB);
+  EXPECT_EQ(digits.tokens, kMiB);
+  EXPECT_EQ(digits.lookups, 0);
 }
 
 TEST_F(TokenizerWork, LookupsAreCounted) {
