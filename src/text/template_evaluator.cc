@@ -252,9 +252,9 @@ class Evaluator {
     const Nesting nesting(*this);
     const auto [items] = arguments.bind(runtime_, std::array<std::string_view, 1>{"iterable"});
     if (loop.recursive == nullptr) return runtime_.fail("this loop is not marked as recursive");
-    return captured([&] {
+    return captured([&, over = items] {
       const Inside inside(*this, loop.scope);
-      run_loop(*loop.recursive, items, loop.depth + 1);
+      run_loop(*loop.recursive, over, loop.depth + 1);
     });
   }
 
@@ -540,7 +540,9 @@ class Evaluator {
       return;
     }
     for (const auto& [name, argument] : value.dict->entries()) {
-      const auto taken = [&](const auto& other) { return equal_scalars(other.first, name); };
+      const auto taken = [key = name](const auto& other) {
+        return equal_scalars(other.first, key);
+      };
       // Looking through all the others for each takes time.
       if (!runtime_.spend(2 + static_cast<int64_t>(out.named.size() / 8))) return;
       if (!name.is_string() || std::any_of(out.named.begin(), out.named.end(), taken)) {
@@ -566,8 +568,8 @@ class Evaluator {
       given[i] = i < positional.size();
       variables.push_back({name, given[i] ? positional[i] : Value::undefined(&name)});
     }
-    static const std::string kCaller = "caller";
-    Value caller = Value::undefined(&kCaller);
+    static const std::string caller_name = "caller";
+    Value caller = Value::undefined(&caller_name);
     Dict kwargs;
     for (const auto& [name, value] : arguments.named) {
       const auto found =
@@ -577,7 +579,7 @@ class Evaluator {
       if (found != variables.end() && !given[index]) {
         found->value = value;
         given[index] = true;
-      } else if (name.text() == kCaller && found == variables.end() && macro.uses_caller) {
+      } else if (name.text() == caller_name && found == variables.end() && macro.uses_caller) {
         caller = value;
       } else if (macro.uses_kwargs) {
         kwargs.set(name, value);
@@ -587,7 +589,7 @@ class Evaluator {
       }
     }
     // A parameter of this name comes before it.
-    if (macro.uses_caller) variables.push_back({kCaller, caller});
+    if (macro.uses_caller) variables.push_back({caller_name, caller});
     if (macro.uses_kwargs) variables.push_back({"kwargs", runtime_.dict(std::move(kwargs))});
     if (macro.uses_varargs) {
       const auto rest = std::min(positional.size(), parameters.size());

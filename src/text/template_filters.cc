@@ -226,9 +226,11 @@ Value filter_indent(TemplateRuntime& runtime, const Value& input, const Argument
   text.append("\n", Origin::template_text);
   OriginText out;
   bool is_first = true;
+  const bool indents_first = is_true(first);
+  const bool indents_blank = is_true(blank);
   split_lines(text, LineEnds::dropped, [&](const OriginText& line) {
     if (!is_first) out.append("\n", Origin::template_text);
-    const bool indented = is_first ? is_true(first) : !line.empty() || is_true(blank);
+    const bool indented = is_first ? indents_first : !line.empty() || indents_blank;
     if (indented) out.append(margin);
     out.append(line);
     is_first = false;

@@ -119,6 +119,7 @@ void sort_by_key(TemplateRuntime& runtime, std::vector<Keyed>& items, bool rever
 
 std::vector<Value> items_of(const std::vector<Keyed>& keyed) {
   std::vector<Value> out;
+  out.reserve(keyed.size());
   for (const Keyed& k : keyed) out.push_back(k.item);
   return out;
 }
