@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <deque>
 
 #include "core/clock.h"
 #include "runtime/block_pool.h"
 #include "runtime/engine_impl.h"
+#include "runtime/feature_cache.h"
 #include "runtime/repetition.h"
 #include "runtime/sampler.h"
 
@@ -23,9 +26,10 @@ struct Job {
   SamplingParams sampling;                            ///< with the seed of this answer
   std::shared_ptr<const std::vector<Patches>> media;  ///< of all answers of the request
   Sequence sequence;
-  int64_t max_tokens = 0;     ///< what is asked for, or what the context has room for
-  std::vector<PageKey> keys;  ///< of the prompt's full pages; empty: nothing is shared
-  int64_t shared_pages = 0;   ///< first pages that were found or published
+  int64_t max_tokens = 0;             ///< what is asked for, or what the context has room for
+  std::vector<PageKey> keys;          ///< of the prompt's full pages; empty: nothing is shared
+  std::vector<PageKey> feature_keys;  ///< per media item
+  int64_t shared_pages = 0;           ///< first pages that were found or published
   int64_t cached_tokens = 0;
   bool cancelled = false;
   bool guarded = false;  ///< against repetition
@@ -53,6 +57,16 @@ struct Job {
   bool prefilling() const { return sequence.computed < sequence.prompt_tokens; }
 };
 
+/// A key that no other picture has.
+PageKey private_key(RequestId id, int index, size_t media) {
+  const std::array<uint32_t, 2> place = {static_cast<uint32_t>(index),
+                                         static_cast<uint32_t>(media)};
+  PageKey key{};
+  std::memcpy(key.data(), &id, sizeof(id));
+  std::memcpy(key.data() + sizeof(id), place.data(), sizeof(place));
+  return key;
+}
+
 int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 class EngineImpl final : public Engine {
@@ -61,6 +75,8 @@ class EngineImpl final : public Engine {
       : runner_(std::move(runner)),
         config_(config),
         blocks_(runner_->memory_plan().kv_pages),
+        features_(*runner_,
+                  config.enable_prefix_caching ? FeatureCache::Keep::yes : FeatureCache::Keep::no),
         sampler_(runner_->config().text.vocab_size) {
     const int64_t vocab = runner_->config().text.vocab_size;
     if (config.token_limit <= 0 || config.token_limit >= vocab) return;
@@ -99,6 +115,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Runner> runner_;
   EngineConfig config_;
   BlockPool blocks_;
+  FeatureCache features_;
   Sampler sampler_;
   std::vector<uint64_t> allowed_;  // tokens that have a text; empty: all
   RequestId next_id_ = 1;
@@ -226,6 +243,11 @@ Result<RequestId> EngineImpl::submit(Request request) {
     job->sampling.seed = answer_seed(request.sampling.seed, index);
     job->media = media;
     job->keys = keys;
+    for (size_t m = 0; m < media->size(); ++m) {
+      job->feature_keys.push_back(config_.enable_prefix_caching
+                                      ? feature_key((*media)[m], request.cache_salt)
+                                      : private_key(id, index, m));
+    }
     job->max_tokens = max_tokens;
     job->guarded = repetition_guard_is_on(request.sampling);
     Sequence& s = job->sequence;
@@ -311,8 +333,10 @@ int64_t EngineImpl::prepare_features(Job& job, int64_t rows) {
     const auto m = static_cast<size_t>(span.media);
     if (s.features[m]) continue;
     const Patches& media = (*job.media)[m];
-    s.features[m] = runner_->take_features(media.grid);
-    if (!s.features[m]) return std::max<int64_t>(0, span.first_token - s.computed);
+    const auto taken = features_.take(job.feature_keys[m], media.grid);
+    if (!taken) return std::max<int64_t>(0, span.first_token - s.computed);
+    s.features[m] = taken->features;
+    if (taken->computed) continue;
     const Stopwatch clock;
     const VisionItem item{media.grid, media.rows.data(), *s.features[m]};
     VisionPass pass = runner_->begin_vision({&item, 1});
@@ -332,7 +356,7 @@ void EngineImpl::release_features(Job& job) {
       return static_cast<size_t>(span.media) == m && span.end() > s.computed;
     });
     if (needed) continue;
-    runner_->give_back_features(*s.features[m]);
+    features_.give_back(job.feature_keys[m]);
     s.features[m].reset();
   }
 }
@@ -454,9 +478,9 @@ void EngineImpl::finish(Job& job, FinishReason reason, Event event, std::vector<
   Sequence& s = job.sequence;
   blocks_.give_back(s.block_table);
   s.block_table.clear();
-  for (std::optional<ActMat>& features : s.features) {
-    if (features) runner_->give_back_features(*features);
-    features.reset();
+  for (size_t m = 0; m < s.features.size(); ++m) {
+    if (s.features[m]) features_.give_back(job.feature_keys[m]);
+    s.features[m].reset();
   }
   event.request = job.id;
   event.index = job.index;

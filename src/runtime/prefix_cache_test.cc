@@ -53,6 +53,24 @@ class PrefixCacheTest : public EngineTest {
     ASSERT_GE(engine_->memory_plan().kv_pages, 16);
   }
 
+  /// A picture that needs all the room of the feature pool.
+  void forget_features() {
+    Request r = question("x", {"small.png"});
+    const int64_t side = 2 * (config_.max_patches / 4);  // patches of two rows
+    r.media[0].grid = {1, 2, static_cast<int>(side)};
+    r.media[0].rows.assign(static_cast<size_t>(2 * side * 1536), 77);
+    r.media[0].content_hash = {99};
+    r.prompt_tokens.resize(static_cast<size_t>(r.spans[0].first_token));
+    const int64_t rows = side / 2;
+    r.prompt_tokens.insert(r.prompt_tokens.end(), static_cast<size_t>(rows), 9);
+    r.prompt_tokens.push_back(5);
+    r.spans[0].rows = rows;
+    r.spans[0].merged_h = 1;
+    r.spans[0].merged_w = static_cast<int>(rows);
+    r.spans[0].media = 0;
+    EXPECT_GT(ask(r).last.timings.vision_ms, 0);
+  }
+
   int64_t cached_tokens(const Request& r) { return ask(r).last.usage.cached_tokens; }
 
   std::string lorem_ = "One two three four five six seven eight nine ten eleven twelve. ";
@@ -118,22 +136,48 @@ TEST_F(PrefixCacheTest, APictureThatIsCoveredWhollyDoesNotGoThroughTheVisionTowe
   const Request r = question(lorem_ + lorem_, {"small.png"});
   ASSERT_LE(r.spans[0].end(), full_pages(prompt_tokens(r) - 1));
   EXPECT_GT(ask(r).last.timings.vision_ms, 0);
+  forget_features();
   const Answer warm = ask(r);
   EXPECT_EQ(warm.last.timings.vision_ms, 0);
   EXPECT_EQ(warm.last.usage.image_tokens, 70);
 }
 
-TEST_F(PrefixCacheTest, APictureThatIsCoveredInPartIsEncodedForTheRest) {
+TEST_F(PrefixCacheTest, APictureThatIsCoveredInPartIsEncodedForTheRestUnlessItsFeaturesAreThere) {
   start();
   const Request first = question("What is this?", {"small.png"});
   const Request second = question("Is it so?", {"small.png"});
   ASSERT_GT(first.spans[0].end(), 64);
   ASSERT_LT(first.spans[0].first_token, 64);
   EXPECT_EQ(cached_tokens(first), 0);
-  const Answer answer = ask(second);
-  EXPECT_EQ(answer.last.usage.cached_tokens, 64);
-  EXPECT_GT(answer.last.timings.vision_ms, 0);
-  EXPECT_EQ(uncached({second})[0], answer);
+  Answer kept = ask(second);
+  EXPECT_EQ(kept.last.usage.cached_tokens, 64);
+  EXPECT_EQ(kept.last.timings.vision_ms, 0);
+  forget_features();
+  const Answer encoded = ask(second);
+  EXPECT_EQ(encoded.last.usage.cached_tokens, 64);
+  EXPECT_GT(encoded.last.timings.vision_ms, 0);
+  EXPECT_EQ(encoded, kept);
+  EXPECT_EQ(uncached({second})[0], kept);
+}
+
+TEST_F(PrefixCacheTest, APictureIsEncodedOnceWhateverStandsBeforeIt) {
+  start();
+  const std::vector<Request> requests{question("What is this?", {"small.png"}),
+                                      question("And", {"gray.png", "small.png"}),
+                                      question("Now", {"small.png", "gray.png"})};
+  const std::vector<Answer> expected = uncached(requests);
+  start();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Answer answer = ask(requests[i]);
+    EXPECT_EQ(answer, expected[i]) << i;
+    EXPECT_EQ(answer.last.timings.vision_ms > 0, i < 2) << i;
+  }
+  Request salted = requests[2];
+  salted.cache_salt = "another";
+  EXPECT_GT(ask(salted).last.timings.vision_ms, 0);
+  Request other = requests[0];
+  invert(other.media[0]);
+  EXPECT_GT(ask(other).last.timings.vision_ms, 0);
 }
 
 TEST_F(PrefixCacheTest, DifferentPicturesOfEqualSizeShareNothingThatTheyTouch) {

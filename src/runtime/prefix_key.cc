@@ -53,4 +53,11 @@ std::vector<PageKey> prefix_keys(std::span<const int32_t> tokens, std::span<cons
   return keys;
 }
 
+PageKey feature_key(const Patches& media, std::string_view salt) {
+  ContentHasher hash;
+  hash.add(media.content_hash);
+  hash.add(bytes_of(salt));
+  return hash.digest();
+}
+
 }  // namespace qvl

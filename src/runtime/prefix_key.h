@@ -10,7 +10,7 @@
 
 namespace qvl {
 
-/// Stands for everything that the keys and values of a page depend on.
+/// Stands for everything that the keys and values of a page, or features, depend on.
 using PageKey = std::array<uint8_t, 16>;
 
 /// Keys of the full pages of a prompt, first page first: a BLAKE2b hash of the key of the page
@@ -20,5 +20,8 @@ using PageKey = std::array<uint8_t, 16>;
 /// unequal pictures have unequal content hashes.
 std::vector<PageKey> prefix_keys(std::span<const int32_t> tokens, std::span<const EmbedSpan> spans,
                                  std::span<const Patches> media, std::string_view salt);
+
+/// Key of the features of a picture: its content hash and the salt.
+PageKey feature_key(const Patches& media, std::string_view salt);
 
 }  // namespace qvl

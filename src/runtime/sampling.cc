@@ -90,7 +90,7 @@ Status check_bias(const std::vector<LogitBias>& bias) {
   tokens.reserve(bias.size());
   for (const LogitBias& b : bias) {
     if (b.token < 0) return out_of_range("logit_bias", fmt::format("{}", b.token), "a token id");
-    const Status in_range = check(NumberRule{"logit_bias", b.bias, Lower::closed, -100.0F, 100.0F});
+    Status in_range = check(NumberRule{"logit_bias", b.bias, Lower::closed, -100.0F, 100.0F});
     if (!in_range) return in_range;
     tokens.push_back(b.token);
   }
