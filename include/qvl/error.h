@@ -40,6 +40,10 @@ enum class ErrorCode {
   bad_image_options,
   model_not_found,
   model_incomplete,
+  bad_text,
+  remote_input,
+  bad_command,
+  context_full,
 };
 
 struct ErrorInfo {

@@ -30,6 +30,8 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = kSuccess;
   add_run(app, exit_code);
+  add_chat(app, exit_code);
+  add_tokens(app, exit_code);
   add_parity(app, exit_code);
   add_bench(app, exit_code);
   add_make_dummy(app, exit_code);

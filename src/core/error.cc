@@ -71,6 +71,15 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::model_incomplete, "model_incomplete",
               "the download of this model is not complete",
               "fetch the rest; what is there already is not downloaded again"},
+    ErrorInfo{ErrorCode::bad_text, "bad_text", "the text is not valid UTF-8",
+              "convert it to UTF-8, for instance with iconv"},
+    ErrorInfo{ErrorCode::remote_input, "remote_input", "addresses on the network are not read yet",
+              "download the file and give its path"},
+    ErrorInfo{ErrorCode::bad_command, "bad_command", "the command is not usable",
+              "/help lists the commands"},
+    ErrorInfo{ErrorCode::context_full, "context_full", "the conversation fills the context",
+              "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
+              "kept"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -87,6 +87,7 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;
+  item.source = image->size;
   item.patches = make_patches({&resized, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
   timings.resize_ms += resize.ms();
   return item;
@@ -104,9 +105,11 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
       smart_resize_video(static_cast<int>(video->frames.size()), video->frames[0].size,
                          c.temporal_patch_size, pixel_budget(c));
   if (!size) return Error{size.error().code, size.error().detail, folder};
+  const Size source = video->frames[0].size;
   for (Image& frame : video->frames) frame = resize_bicubic(frame, *size);
   MediaItem item;
   item.kind = MediaKind::video;
+  item.source = source;
   item.patches = make_patches(video->frames, {c.patch_size, c.temporal_patch_size, c.merge_size});
   item.timestamps =
       patch_timestamps(video->frame_indices, video->source_fps, c.temporal_patch_size);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/model_config.h"
+#include "media/image.h"
 #include "qvl/request.h"
 #include "text/tokenizer.h"
 
@@ -16,6 +17,7 @@ enum class MediaKind : uint8_t { image, video };
 
 struct MediaItem {
   MediaKind kind = MediaKind::image;
+  Size source;  ///< in pixels, of the picture or of each frame, before resizing
   Patches patches;
   std::vector<double> timestamps;  ///< videos: seconds of each temporal slice
 };

@@ -245,4 +245,12 @@ Result<std::unique_ptr<Runner>> make_runner(const ModelFiles& model, const Engin
   return load_runner(std::move(owner), model, config);
 }
 
+int64_t kv_cache_bytes(const ModelFiles& model, const EngineConfig& config, int64_t tokens) {
+  const TextConfig& text = model.config.text;
+  const KvShape shape = kv_shape(text, resolve_activation(config.dtype, *model.weights));
+  const int64_t page = config.backend == BackendKind::ref ? kv_page_bytes(Ref{}, shape)
+                                                          : kv_page_bytes(Cpu{}, shape);
+  return (tokens + kPageTokens - 1) / kPageTokens * page * text.num_hidden_layers;
+}
+
 }  // namespace qvl

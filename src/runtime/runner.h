@@ -52,4 +52,7 @@ class Runner {
 /// Plans, allocates and loads.
 Result<std::unique_ptr<Runner>> make_runner(const ModelFiles& model, const EngineConfig& config);
 
+/// What the cache of `tokens` tokens of one sequence takes, in whole pages.
+int64_t kv_cache_bytes(const ModelFiles& model, const EngineConfig& config, int64_t tokens);
+
 }  // namespace qvl

@@ -9,23 +9,28 @@
 #include <sstream>
 
 namespace qvl {
-namespace {
 
-std::string quoted(const std::string& text) {
+std::string shell_quoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
 }
 
-}  // namespace
-
 Outcome qvl_program(const std::vector<std::string>& arguments,
-                    const std::vector<std::string>& environment) {
+                    const std::vector<std::string>& environment, const std::string& input) {
+  std::vector<std::string> words{"env"};
+  words.insert(words.end(), environment.begin(), environment.end());
+  words.emplace_back(QVL_PROGRAM);
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(words, input);
+}
+
+Outcome run_program(const std::vector<std::string>& words, const std::string& input) {
   const TemporaryFolder folder;
   std::string command;
-  for (const std::string& setting : environment) command += setting + " ";
-  command += quoted(QVL_PROGRAM);
-  for (const std::string& argument : arguments) command += " " + quoted(argument);
+  for (const std::string& word : words) command += shell_quoted(word) + " ";
+  write_all(folder.path() + "/in", input);
+  command += " <" + folder.path() + "/in";
   command += " >" + folder.path() + "/out 2>" + folder.path() + "/err";
   const int raw = std::system(command.c_str());
   Outcome outcome;

@@ -11,9 +11,15 @@ struct Outcome {
   std::string err;
 };
 
-/// Runs the qvl program with these arguments, as a shell user would.
+/// Runs a program with these words, as a shell user would, with `input` at its standard input.
+Outcome run_program(const std::vector<std::string>& words, const std::string& input = "");
+/// The same for qvl, with settings of the environment such as "QVL_DTYPE=float32".
 Outcome qvl_program(const std::vector<std::string>& arguments,
-                    const std::vector<std::string>& environment = {});
+                    const std::vector<std::string>& environment = {},
+                    const std::string& input = "");
+
+/// One word of a shell's command line.
+std::string shell_quoted(const std::string& text);
 
 /// A fresh empty folder, removed with the object.
 class TemporaryFolder {
