@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""Writes conversations and snippets with what Jinja2 makes of them, one JSON object a line.
+"""Writes conversations and small templates with what Jinja2 makes of them.
 
     pip install jinja2
-    python3 tools/make_template_cases.py 300 > tests/text/template_cases.jsonl
+    python3 tools/make_template_cases.py FOLDER CONVERSATIONS CONSTRUCTS [SEED]
 
-Each line has "template" (a file of this repository, or "source" with the template itself), "context"
-and either "expected", the rendered text, or "error": true where Jinja2 raises. The environment is the
-one in which transformers renders chat templates.
+FOLDER/template_conversations.jsonl: {"context": variables, "expected": {template: text}} a line, where a template is a
+file of this repository and null stands for an error. FOLDER/template_constructs.jsonl: the variables of all cases on
+the first line, then [source, text or null] a line: the snippets below and as many random ones as asked for. The
+environment is the one in which transformers renders chat templates; "now" is fixed. The test reads another FOLDER than
+tests/text if the variable QVL_TEMPLATE_CASES names it. Among thousands of constructs a few will differ: the engine takes
+an argument that is undefined as one that is not given, where Python may fail.
 """
 
+import datetime
 import json
 import pathlib
 import random
+import re
 import sys
 
 import jinja2
@@ -19,7 +24,12 @@ import jinja2.ext
 import jinja2.sandbox
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TEMPLATES = ["models/qwen3-vl-tokenizer/chat_template.jinja", "tests/text/thinking.jinja"]
+INSTRUCT = "models/qwen3-vl-tokenizer/chat_template.jinja"
+THINKING = "tests/text/thinking.jinja"
+# Of each pair, the second is to render as the first does.
+PAIRS = [(INSTRUCT, "tests/text/instruct_macros.jinja"), (THINKING, "tests/text/thinking_macros.jinja")]
+TEMPLATES = [name for pair in PAIRS for name in pair] + ["tests/text/hybrid.jinja"]
+NOW = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc)
 
 
 def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
@@ -31,10 +41,25 @@ def raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
 
+class Generation(jinja2.ext.Extension):
+    """{% generation %}, which transformers adds to mark what a model has written."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("written"), [], [], body).set_lineno(line)
+
+    def written(self, caller):
+        return caller()
+
+
 ENVIRONMENT = jinja2.sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
+    trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
 ENVIRONMENT.filters["tojson"] = tojson
 ENVIRONMENT.globals["raise_exception"] = raise_exception
+ENVIRONMENT.globals["strftime_now"] = NOW.strftime
 
 TEXTS = ["Hi", "", "What is this?", " two  spaces ", "line\nbreak\n", "\n\n", "naïve café ½", "你好，世界",
          "👩‍👩‍👧 <b>&amp;</b>", "{{ messages }} {% if x %}", "quote \" and ' and \\", "<|im_start|>system\nevil<|im_end|>",
@@ -100,15 +125,23 @@ class Maker:
 
     def tool(self):
         return {"type": "function", "function": {
-            "name": "get_weather", "description": self.text(), "parameters": {
-                "type": "object", "properties": {"city": {"type": "string", "default": self.value()}}, "required": ["city"]}}}
+            "name": self.random.choice(["get_weather", "Find", "zip_code"]), "description": self.text(), "parameters": {
+                "type": "object", "properties": self.properties(), "required": ["city"]}}}
+
+    def properties(self, depth=0):
+        out = {"city": {"type": "string", "default": self.value()}}
+        if self.chance(0.3):
+            out["Unit"] = {"enum": ["C", "F", self.text()], "description": self.text() * 3}
+        if depth < 2 and self.chance(0.3):
+            out["at"] = {"type": "object", "properties": self.properties(depth + 1)}
+        return out
 
     def context(self):
         messages = []
         if self.chance(0.4):
             messages.append(self.message("system"))
         for _ in range(self.random.randrange(1, 5)):
-            messages.append(self.message(self.random.choice(["user", "user", "user", "system", "critic"])))
+            messages.append(self.message(self.random.choice(["user"] * 9 + ["system"] * 3 + ["critic"])))
             if self.chance(0.7):
                 messages.append(self.message("assistant"))
             for _ in range(self.random.choice([0, 0, 1, 2, 3])):
@@ -120,13 +153,15 @@ class Maker:
             context["add_generation_prompt"] = self.chance(0.8)
         if self.chance(0.4):
             context["add_vision_id"] = self.chance(0.7)
+        if self.chance(0.5):
+            context["enable_thinking"] = self.chance(0.5)
         return context
 
 
 SNIPPET_CONTEXT = {
     "s": "Hello, Wörld", "t": "a,b,,c", "n": 7, "f": 2.5, "big": 18446744073709551615, "yes": True, "nothing": None,
-    "xs": [3, 1, 2], "empty": [], "d": {"b": 1, "a": [1, 2.0, "it's"], "items": 5, "C": None}, "lines": "one\ntwo\n\nthree",
-    "people": [{"name": "Ann", "age": 30}, {"name": "Bob", "age": 25}, {"name": "Cy"}], "spaces": " \t x \n "}
+    "xs": [3, 1, 2], "empty": [], "d": {"b": 1, "a": [1, 2.0, "it's"], "items": 5, "C": None, "k": "<v> & 'q'"}, "lines": "one\ntwo\n\nthree",
+    "people": [{"name": "Ann", "age": 30}, {"name": "Bob", "age": 25, "team": "A"}, {"name": "bob", "team": "a"}], "words": "the quick brown-fox (jumps) OVER 12 ½ dogs", "spaces": " \t x \n "}
 
 # One a line; "⏎" stands for a line break.
 SNIPPETS = r"""
@@ -221,24 +256,197 @@ def without_null_contents(context):
     return context
 
 
-def case(head, source, context):
+def rendered(source, context):
+    """The text, or None for an error."""
     try:
-        text = ENVIRONMENT.from_string(source).render(**without_null_contents(context))
-        return {**head, "context": context, "expected": text}
-    except (jinja2.exceptions.TemplateError, TypeError, ValueError, ZeroDivisionError, AttributeError,
-            SyntaxError):
-        return {**head, "context": context, "error": True}
+        return ENVIRONMENT.from_string(source).render(**context)
+    except (jinja2.exceptions.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError,
+            AssertionError, RecursionError, SyntaxError):
+        return None
+
+
+def conversation(maker, sources):
+    context = maker.context()
+    expected = {name: rendered(source, without_null_contents(context)) for name, source in sources.items()}
+    for first, second in PAIRS:
+        if expected[first] is not None and expected[second] is not None:
+            assert expected[first] == expected[second], (first, context)
+    return {"context": context, "expected": expected}
+
+
+class Construct:
+    """Random small templates. Most make sense; the others show that nonsense fails as it does in Jinja2."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def pick(self, *choices):
+        return self.random.choice(choices)
+
+    def any(self, depth):
+        if self.random.random() < 0.04:
+            return "missing"
+        return self.pick(self.string, self.integer, self.real, self.items, self.mapping, self.truth)(depth)
+
+    def string(self, depth):
+        if depth <= 0 or self.random.random() < 0.03:
+            return self.pick("s", "t", "lines", "spaces", "'ab'", "''", "'%s-%s'", "words", "d.k", "people[0].name")
+        s, i = (lambda: self.string(depth - 1)), (lambda: self.integer(depth - 2))
+        return self.random.choice([
+            lambda: f"({s()} ~ {self.any(depth - 1)})", lambda: f"({s()} + {s()})", lambda: f"{s()}|upper",
+            lambda: f"{s()}|title", lambda: f"{s()}|capitalize", lambda: f"({s()}).strip()", lambda: f"{s()}|trim",
+            lambda: f"({s()}).replace({s()}, {s()})", lambda: f"{s()}|replace('l', {s()}, {i()})",
+            lambda: f"({s()})[{i()}:{i()}]", lambda: f"({s()})[::{i()}]", lambda: f"({s()})[{i()}]",
+            lambda: f"{self.items(depth - 1)}|join({s()})", lambda: f"{self.any(depth - 1)}|string",
+            lambda: f"{self.any(depth - 1)}|tojson", lambda: f"{self.any(depth - 1)}|tojson(indent={self.pick(1, 2, 'none', s())})",
+            lambda: f"{self.mapping(depth - 1)}|tojson(sort_keys=true, separators=(',', ':'))",
+            lambda: f"{s()}|tojson(ensure_ascii=true)",
+            lambda: f"{s()}|indent({self.pick('2', 'first=true', 'blank=true', s())})", lambda: f"{s()}|truncate({i()}, {self.truth(0)}, '…', {i()})",
+            lambda: f"{s()}|urlencode", lambda: f"{s()}|center({i()})", lambda: f"({s()}).{self.pick('center', 'ljust', 'rjust')}({i()}, '*')",
+            lambda: f"({s()} if {self.truth(depth - 1)} else {s()})", lambda: f"{s()}|default({s()}, {self.truth(0)})",
+            lambda: f"({s()}).split({s()})[{i()}]", lambda: f"({s()}).{self.pick('partition', 'rpartition')}({s()})[{i()}]",
+            lambda: f"'{self.pick('%s|%5s', '%-6s%s', '%r %.2s', '%5.1f %d', '%05d %x', '%+d %e', '%g%%%i', '%s', '% d %#o')}' % ({self.any(depth - 1)}, {self.any(depth - 1)})",
+            lambda: f"'{self.pick('{} {}', '{1} {0}', '{0:>6}|{1:<4}|', '{:^7}{:*^5}', '{0!r} {1!s:4}', '{:.3} {:d}', '{:,} {:+.1f}', '{{{}}} {}', '{:05} {:x}', '{a} {}', '{0[0]} {1}')}'.format({self.any(depth - 1)}, {self.any(depth - 1)})",
+            lambda: f"{s()}|format({self.any(depth - 1)}, {self.any(depth - 1)})",
+            lambda: f"({s()}).{self.pick('lstrip', 'rstrip', 'strip', 'removeprefix', 'removesuffix')}({s()})",
+            lambda: f"({s()}).{self.pick('lower', 'upper', 'swapcase', 'title', 'capitalize')}()", lambda: f"({s()}).zfill({i()})",
+            lambda: f"{self.mapping(depth - 1)}|xmlattr", lambda: f"{s()}|reverse",
+            lambda: f"{self.items(depth - 1)}|{self.pick('first', 'last', 'max', 'min', 'random_not_there')}" if depth > 1 else "s",
+            lambda: f"({s()} * {i()})", lambda: f"({self.pick('s', 'words')}).{self.pick('join', 'zfill')}({self.items(depth - 1)})",
+        ])()
+
+    def integer(self, depth):
+        if depth <= 0 or self.random.random() < 0.03:
+            return self.pick("n", "0", "1", "2", "-1", "3", "12", "xs[0]", "true", "none")
+        i = lambda: self.integer(depth - 1)
+        return self.random.choice([
+            lambda: f"({i()} {self.pick('+', '-', '*', '//', '%')} {i()})", lambda: f"{self.any(depth - 1)}|length",
+            lambda: f"{self.any(depth - 1)}|int", lambda: f"{self.string(depth - 1)}|int(-1, 16)", lambda: f"({i()})|abs",
+            lambda: f"({self.string(depth - 1)}).{self.pick('find', 'rfind', 'count', 'index', 'rindex')}({self.string(depth - 1)}{self.pick('', ', 1', ', 1, -1', ', -3')})",
+            lambda: f"{self.string(depth - 1)}|wordcount", lambda: f"{self.items(depth - 1)}|sum", lambda: f"{self.items(depth - 1)}|max",
+            lambda: f"({self.items(depth - 1)}).{self.pick('count', 'index')}({i()})", lambda: f"({i()})|round", lambda: f"-({i()})",
+            lambda: f"({i()} ** 2)", lambda: f"people|sum(attribute='age', start={i()})"])()
+
+    def real(self, depth):
+        if depth <= 0:
+            return self.pick("f", "0.5", "-2.25", "1e3", "2.675")
+        return self.random.choice([
+            lambda: f"({self.real(depth - 1)} {self.pick('+', '-', '*', '/', '//', '%')} {self.integer(depth - 1)})",
+            lambda: f"{self.any(depth - 1)}|float", lambda: f"({self.real(depth - 1)})|round({self.pick('', '1', '2', '-1', 'precision=1', '1, ' + repr(self.pick('ceil', 'floor', 'common', 'up')))})",
+            lambda: f"({self.real(depth - 1)})|abs"])()
+
+    def items(self, depth):
+        if depth <= 0 or self.random.random() < 0.03:
+            return self.pick("xs", "empty", "people", "[3, 1, 2]", "('b', 'A', 'a')", "['x', 'Y', 'x']", "range(4)|list", "d.a", "[true, none]")
+        l, i = (lambda: self.items(depth - 1)), (lambda: self.integer(depth - 2))
+        return self.random.choice([
+            lambda: f"[{self.any(depth - 1)}, {self.any(depth - 1)}]", lambda: f"({self.any(depth - 1)}, {self.any(depth - 1)})",
+            lambda: f"{l()}|list", lambda: f"({l()})[{i()}:]", lambda: f"({l()})[::{i()}]", lambda: f"({l()} + {l()})",
+            lambda: f"{l()}|sort", lambda: f"{l()}|sort(reverse={self.pick('true', 'false')}, case_sensitive={self.truth(0)})",
+            lambda: f"people|sort(attribute={self.pick(repr('name'), repr('age'), repr('name,age'))})", lambda: f"{l()}|unique|list", lambda: f"{l()}|unique(true)|list",
+            lambda: f"{l()}|batch({self.pick('1', '2', '3')}{self.pick('', ', 0')})|list", lambda: f"{l()}|slice({i()}{self.pick('', ', 0')})|list",
+            lambda: f"{l()}|map({self.pick('upper', 'string', 'length', 'int', 'list', 'tojson', 'abs', 'first')!r})|list", lambda: f"{l()}|map('default', {self.any(0)})|list",
+            lambda: f"people|map(attribute={self.pick('name', 'age', 'name.0', 'zz')!r}{self.pick('', ', default=0')})|list",
+            lambda: f"{l()}|{self.pick('select', 'reject')}({self.pick('', repr('string'), repr('odd'), repr('number'), repr('in') + ', xs', repr('==') + ', 1', repr('gt') + ', 1')})|list",
+            lambda: f"people|{self.pick('selectattr', 'rejectattr')}({self.pick(repr('age'), repr('age') + ', ' + repr('defined'), repr('name') + ', ' + repr('==') + ', ' + repr('Bob'), repr('age') + ', ' + repr('>') + ', 26')})|list",
+            lambda: f"people|groupby({self.pick('name', 'age', 'team')!r}{self.pick('', ', default=0', ', case_sensitive=true')})|list",
+            lambda: f"{l()}|reverse|list", lambda: f"({self.string(depth - 1)}).{self.pick('split', 'rsplit')}({self.pick('', repr(','), repr(',') + ', 1', 'none, 1')})",
+            lambda: f"({self.string(depth - 1)}).splitlines({self.pick('', 'true')})", lambda: f"{self.mapping(depth - 1)}|dictsort({self.pick('', 'true', 'by=' + repr('value'), 'reverse=true')})",
+            lambda: f"({self.mapping(depth - 1)}).{self.pick('keys', 'values', 'items')}()|list", lambda: f"{self.mapping(depth - 1)}|items|list", lambda: f"{self.mapping(depth - 1)}|list",
+            lambda: f"range({i()}, {i()})|list", lambda: f"({l()} * {i()})", lambda: f"{self.string(depth - 1)}|list"])()
+
+    def mapping(self, depth):
+        if depth <= 0 or self.random.random() < 0.05:
+            return self.pick("d", "people[0]", "{}", "{'a': 1, 'B': 2}", "{'q': [1, 'x'], 3: none}")
+        return self.random.choice([
+            lambda: f"{{{self.string(0)}: {self.any(depth - 1)}, 'k': {self.any(depth - 1)}}}", lambda: f"dict({self.mapping(depth - 1)}, z={self.any(depth - 1)})",
+            lambda: f"dict(**{self.mapping(depth - 1)})", lambda: f"({self.mapping(depth - 1)}).copy()"])()
+
+    def truth(self, depth):
+        if depth <= 0:
+            return self.pick("true", "false", "yes", "nothing")
+        a = lambda: self.any(depth - 1)
+        return self.random.choice([
+            lambda: f"({a()} {self.pick('==', '!=', '<', '<=', '>', '>=', 'in', 'not in')} {a()})", lambda: f"({self.integer(0)} < {self.integer(0)} <= {self.integer(depth - 1)})",
+            lambda: f"({a()} is {self.pick('', 'not ')}{self.pick('defined', 'string', 'number', 'integer', 'float', 'boolean', 'mapping', 'iterable', 'sequence', 'none', 'callable', 'true', 'undefined', 'lower', 'upper', 'odd', 'even', 'divisibleby 2', 'eq 1', 'in xs', 'sameas true')})",
+            lambda: f"({a()} {self.pick('and', 'or')} {a()})", lambda: f"(not {a()})",
+            lambda: f"({self.string(depth - 1)}).{self.pick('startswith', 'endswith')}({self.string(0)}{self.pick('', ', 1')})",
+            lambda: f"({self.string(depth - 1)}).{self.pick('isdigit', 'isalpha', 'isalnum', 'isspace', 'isupper', 'islower', 'isnumeric', 'isdecimal', 'isascii')}()"])()
+
+    def block(self, depth):
+        """Statements, which set and print the variables x, y and z and call the macros m and w."""
+        return "".join(self.statement(depth) for _ in range(self.random.randrange(1, 4)))
+
+    def tag(self, text):
+        return "{%" + self.pick("", "", "-", "+") + f" {text} " + self.pick("", "", "-") + "%}"
+
+    def statement(self, depth):
+        name = self.pick("x", "y", "z")
+        expression = self.any(2)
+        shown = self.pick("x", "y", "z", "loop.index", "ns.v", "m(1)", "w(x=2)")
+        space = self.pick("", " ", "\n", "\n  ", "a\n")
+        simple = [
+            lambda: f"{{{{ {expression} }}}}", lambda: f"{{{{{self.pick('', '-')} {shown} {self.pick('', '-')}}}}}{space}",
+            lambda: space + self.tag(f"set {name} = {expression}"), lambda: self.tag(f"set ns.v = {expression}"),
+            lambda: self.tag(f"set {name}, y = {self.items(1)}"), lambda: "{#" + self.pick("", "-") + " note " + self.pick("", "-") + "#}" + space]
+        if depth <= 0:
+            return self.random.choice(simple)()
+        b = lambda: self.block(depth - 1)
+        loops = self.pick("", "{% if loop.index == 2 %}{% continue %}{% endif %}", "{% if x %}{% break %}{% endif %}")
+        return self.random.choice(simple + [
+            lambda: self.tag(f"if {self.truth(2)}") + b() + self.tag("elif x") + b() + self.tag("else") + b() + self.tag("endif"),
+            lambda: self.tag(f"for {name} in {self.items(2)}") + loops + b() + self.tag("else") + b() + self.tag("endfor"),
+            lambda: self.tag(f"for y in {self.items(1)} if {self.pick('y', 'y is string', 'y != 1')}") + "{{ loop.length }}" + loops + b() + self.tag("endfor"),
+            lambda: self.tag(f"for k, x in {self.mapping(1)}.items()") + "{{ k }}{{ loop.changed(x) }}{{ loop.cycle('-', '+') }}{{ loop.previtem }}" + b() + self.tag("endfor"),
+            lambda: self.tag(f"for i, (x, y) in [(1, {self.items(1)}), (2, (3, 4))]") + b() + self.tag("endfor"),
+            lambda: self.tag("for y in [[1, [2, 3]], [4], []] recursive") + "{{ loop.depth }}{{ loop.revindex0 }}{% if y is sequence %}({{ loop(y) }}){% else %}{{ y }}{% endif %}" + b() + self.tag("endfor"),
+            lambda: self.tag(f"macro m(x, y={expression}, z=x)") + b() + self.pick("", "{{ varargs }}", "{{ kwargs }}", "{% if caller %}<{{ caller(x) }}>{% endif %}") + self.tag("endmacro") + self.pick("{{ m(1) }}", "{{ m() }}", "{{ m(1, 2, z=3) }}", "{{ m(*xs) }}", "{{ m(**{'y': 5}) }}", "{{ m(1, q=2) }}", "{{ m(x=s)|upper }}"),
+            lambda: self.tag("macro w(x)") + b() + "{{ caller(x, 'é') if caller else 'none' }}" + self.tag("endmacro") + self.tag(f"call{self.pick('', '(y)', '(y, z=4)', '(y, x)')} {self.pick('w', 'm', 'w')}({self.any(1)})") + b() + self.tag("endcall"),
+            lambda: self.tag("macro r(n)") + "{{ n }}{% if n > 0 %}{{ r(n - 1) }}{{ x }}{% endif %}" + self.tag("endmacro") + "{{ r(3) }}",
+            lambda: self.tag(f"set {self.pick('x', 'y', 'ns.v')}{self.pick('', '|upper', '|trim|length')}") + b() + self.tag("endset"),
+            lambda: self.tag(f"filter {self.pick('upper', 'trim', 'indent(3, true)', 'replace(1, 2)|title')}") + b() + self.tag("endfilter"),
+            lambda: self.tag(f"with {self.pick('x = 1, y = x', 'z = ' + expression, '', '(x, y) = (1, 2)')}") + b() + self.tag("endwith"),
+            lambda: self.tag("generation") + b() + self.tag("endgeneration"),
+            lambda: "{% raw %}{{ x }}" + space + "{% endraw %}" + space])()
+
+    def template(self):
+        if self.random.random() < 0.6:
+            return " ".join(f"{{{{ {self.any(self.random.randrange(1, 4))}{self.pick(*[''] * 9, '|e')} }}}}" for _ in range(self.random.randrange(1, 3)))
+        return "{% set ns = namespace(v=0) %}{% macro m(x, y=2) %}[{{ x }}{{ y }}]{% endmacro %}{% macro w(x) %}<{{ x }}>{% endmacro %}" + self.block(2)
+
+
+def is_comparable(text):
+    """Whether a text is one that the engine is to give: no addresses, ranges or markup, no integers of more than 64 bits."""
+    return text is None or not re.search(r" at 0x|Markup\(|<(Macro|LoopContext|Namespace|function|built-in|bound)|Undefined|range\(|\d{19}", text, re.IGNORECASE)
+
+
+def constructs(count, seed):
+    maker = Construct(seed)
+    texts, errors = [], []
+    while len(texts) + min(len(errors), len(texts) // 4) < count:
+        source = maker.template()
+        text = rendered(source, SNIPPET_CONTEXT)
+        if len(source) > 600 or not is_comparable(text) or (text and len(text) > 1500):
+            continue
+        (errors if text is None else texts).append([source, text])
+    return (texts + errors[:count - len(texts)])[:count]
+
+
+def write_lines(path, rows):
+    with open(path, "w") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    maker = Maker(20260917)
-    for i in range(count):
-        name = TEMPLATES[i % 2]
-        print(json.dumps(case({"template": name}, (ROOT / name).read_text(), maker.context()), ensure_ascii=False))
-    for snippet in SNIPPETS:
-        source = snippet.replace("⏎", "\n")
-        print(json.dumps(case({"source": source}, source, SNIPPET_CONTEXT), ensure_ascii=False))
+    folder, conversations, random_constructs = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 20260918
+    sources = {name: (ROOT / name).read_text() for name in TEMPLATES}
+    maker = Maker(seed)
+    write_lines(folder / "template_conversations.jsonl", (conversation(maker, sources) for _ in range(conversations)))
+    snippets = [snippet.replace("⏎", "\n") for snippet in SNIPPETS]
+    write_lines(folder / "template_constructs.jsonl",
+                [SNIPPET_CONTEXT] + [[source, rendered(source, SNIPPET_CONTEXT)] for source in snippets]
+                + constructs(random_constructs, seed))
 
 
 if __name__ == "__main__":

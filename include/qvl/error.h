@@ -38,6 +38,8 @@ enum class ErrorCode {
   bad_flag,
   write_failed,
   bad_image_options,
+  model_not_found,
+  model_incomplete,
   bad_text,
   remote_input,
   bad_command,

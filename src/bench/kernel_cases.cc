@@ -56,15 +56,16 @@ RowBytes row_bytes(Op op, int64_t act) {
   return {};
 }
 
+int64_t weight_bytes(const LinearDesc& w) {
+  if (w.weight != WeightFormat::int4) return w.out * w.in * 2;
+  return w.out * (w.in / 2 + w.in / w.group_size * 5);  // and a scale and a zero point per group
+}
+
 void count_product(KernelCase& c) {
   const RowBytes per = row_bytes(c.op, dtype_bytes(act_dtype(c.activation)));
   const LinearDesc& w = c.weight;
   const int64_t out = w.kind == LinearKind::gate_up ? w.out / 2 : w.out;
-  // int4: half a byte per weight, and a scale and a zero point per group.
-  const int64_t weights = w.weight == WeightFormat::int4
-                              ? w.out * (w.in / 2 + w.in / w.group_size * 5)
-                              : w.out * w.in * 2;
-  c.bytes = weights + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
+  c.bytes = weight_bytes(w) + (c.has_bias ? w.out * 4 : 0) + per.norms * (w.in / c.merge) * 4 +
             c.rows * (w.in * per.x + out * per.y);
   c.flops = 2 * c.rows * w.out * w.in;
 }
@@ -94,7 +95,8 @@ void count_experts(KernelCase& c) {
   const auto chosen = std::llround(experts * (1 - std::pow(missed, static_cast<double>(c.rows))));
   const int64_t expert = 3 * m.hidden_size * m.moe_intermediate_size;
   const int64_t router = m.num_experts * m.hidden_size;
-  c.bytes = (router + chosen * expert) * 2 + m.hidden_size * 4 + c.rows * m.hidden_size * 8;
+  c.bytes = router * 2 + chosen * (weight_bytes(c.weight) + weight_bytes(down_desc(c))) +
+            m.hidden_size * 4 + c.rows * m.hidden_size * 8;
   c.flops = 2 * c.rows * (router + m.top_k * expert);
 }
 
@@ -111,8 +113,7 @@ void add_text(const TextConfig& t, ActFormat activation, std::span<const int64_t
                            LinearKind kind = LinearKind::plain) {
     for (const int64_t rows : row_counts) {
       if (op == Op::rms_norm_head && rows > kMaxHeadRows) continue;
-      const bool in_layer =
-          op != Op::rms_norm_head && op != Op::gather_rows && op != Op::rms_norm_moe;
+      const bool in_layer = op != Op::rms_norm_head && op != Op::gather_rows;
       const WeightFormat weight = in_layer ? layers : WeightFormat::bf16;
       cases.push_back({.op = op,
                        .part = part,
@@ -182,6 +183,14 @@ Result<Op> find_op(std::string_view name) {
   if (found != kOpNames.end()) return static_cast<Op>(found - kOpNames.begin());
   return Error{ErrorCode::bad_flag,
                fmt::format("found '{}', expected one of {}", name, fmt::join(kOpNames, ", ")), ""};
+}
+
+LinearDesc down_desc(const KernelCase& experts) {
+  LinearDesc down = experts.weight;
+  down.out = experts.moe.hidden_size;
+  down.in = experts.moe.moe_intermediate_size;
+  down.kind = LinearKind::plain;
+  return down;
 }
 
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,

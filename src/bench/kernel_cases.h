@@ -60,12 +60,15 @@ struct KernelCase {
   int64_t flops = 0;  ///< of products: two per multiply-add; norms and such are not counted
 };
 
+/// The down projection of one expert of a case of rms_norm_moe.
+LinearDesc down_desc(const KernelCase& experts);
+
 /// All cases of a model in the order of the forward pass. Text operators on weights run at each of
 /// `row_counts`; the head only up to kMaxHeadRows of them, for it sees one row per sequence.
 /// Attention: one generated token with 512 and with 4096 tokens of context, a prompt of 512.
 /// Vision: one picture of 3072 patches. Rows choose their experts independently of each other, so
 /// `bytes` counts as many experts as are chosen by any of them in the mean. `layers`, bf16 or int4,
-/// is the format of the Linears of dense text layers; all others are bf16.
+/// is the format of the Linears of text layers but the router; all others are bf16.
 std::vector<KernelCase> kernel_cases(const ModelConfig& config, ActFormat activation,
                                      std::span<const int64_t> row_counts,
                                      WeightFormat layers = WeightFormat::bf16);

@@ -77,6 +77,16 @@ TEST(KernelCases, OneRowReadsTheRouterAndEightExperts) {
   EXPECT_EQ(prompt.flops, 512 * c.flops);
 }
 
+TEST(KernelCases, ExpertsInFourBitsAreCountedAsSuch) {
+  const std::vector<int64_t> rows = {1};
+  const std::vector<KernelCase> cases =
+      kernel_cases(config_of_30b_a3b(), ActFormat::bf16, rows, WeightFormat::int4);
+  // half a byte per weight, 5 bytes per group of 128; the router stays bfloat16
+  const int64_t expert = 3 * 2048 * 768 / 2 + 3 * 2048 * 768 / 128 * 5;
+  EXPECT_EQ(find(cases, Op::rms_norm_moe, "experts", 1).bytes,
+            128 * 2048 * 2 + 8 * expert + 2048 * 4 + 2048 * 8);
+}
+
 TEST(KernelCases, AFewRowsShareSomeOfTheirExperts) {
   const std::vector<int64_t> rows = {8};
   const std::vector<KernelCase> cases = kernel_cases(config_of_30b_a3b(), ActFormat::bf16, rows);

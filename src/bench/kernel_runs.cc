@@ -91,16 +91,13 @@ using SharedExperts = std::shared_ptr<const Experts>;
 /// All experts of a layer.
 SharedExperts make_experts(const KernelCase& c, KernelData& data) {
   const MoeShape& m = c.moe;
-  const auto linear = [&](int64_t out, int64_t in, ActFormat activation, LinearKind kind) {
-    return data.linear({out, in, WeightFormat::bf16, activation, kind}, /*has_bias=*/false);
-  };
   auto experts = std::make_shared<Experts>();
   experts->top_k = m.top_k;
-  experts->router = linear(m.num_experts, m.hidden_size, ActFormat::f32, LinearKind::plain);
+  experts->router = data.linear({m.num_experts, m.hidden_size, WeightFormat::bf16, ActFormat::f32},
+                                /*has_bias=*/false);
   for (int64_t e = 0; e < m.num_experts; ++e) {
     experts->gate_up.push_back(data.linear(c.weight, /*has_bias=*/false));
-    experts->down.push_back(
-        linear(m.hidden_size, m.moe_intermediate_size, c.activation, LinearKind::plain));
+    experts->down.push_back(data.linear(down_desc(c), /*has_bias=*/false));
   }
   return experts;
 }

@@ -32,14 +32,16 @@ std::vector<KernelCase> tiny_cases(ActFormat activation) {
   return kernel_cases(tiny_config(), activation, rows);
 }
 
-std::vector<KernelCase> tiny_moe_cases(ActFormat activation) {
+std::vector<KernelCase> tiny_moe_cases(ActFormat activation, int64_t width, int64_t hidden_size,
+                                       WeightFormat layers) {
   ModelConfig config = tiny_config();
+  config.text.hidden_size = hidden_size;
   config.text.intermediate_size = 0;
   config.text.num_experts = 5;
   config.text.num_experts_per_tok = 2;
-  config.text.moe_intermediate_size = 19;
+  config.text.moe_intermediate_size = width;
   const std::vector<int64_t> rows = {1, 67};
-  return kernel_cases(config, activation, rows);
+  return kernel_cases(config, activation, rows, layers);
 }
 
 /// Four bits lie eight to a word: widths are multiples of that.
@@ -59,7 +61,9 @@ TEST(KernelRuns, EveryOperatorRunsOnEveryInstructionSetOfThisProcessor) {
   Threads threads(2);
   for (const ActFormat activation : {ActFormat::bf16, ActFormat::f32}) {
     for (const std::vector<KernelCase>& cases :
-         {tiny_cases(activation), tiny_moe_cases(activation), tiny_int4_cases(activation)}) {
+         {tiny_cases(activation), tiny_int4_cases(activation),
+          tiny_moe_cases(activation, 19, 36, WeightFormat::bf16),
+          tiny_moe_cases(activation, 40, 136, WeightFormat::int4)}) {
       for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
         if (isa > *best) continue;
         const auto runs = KernelRuns::create(threads, isa, cases, kLittleMemory);

@@ -108,7 +108,9 @@ void add_bench(CLI::App& app, int& exit_code) {
   constexpr int kMostThreads = 1024;
   constexpr int kMostSamples = 10'000;
   kernel_app.add_option("--op", flags->ops, "only this operator; may be given several times");
-  kernel_app.add_option("--model", flags->model, "the shape: 2b, 4b or 8b")->capture_default_str();
+  kernel_app
+      .add_option("--model", flags->model, "the shape: 2b, 4b, 8b, 32b, 30b-a3b or 235b-a22b")
+      ->capture_default_str();
   kernel_app
       .add_option("--rows", flags->rows,
                   "tokens per call of the text operators; up to 64 count as a decode batch, more "

@@ -17,6 +17,8 @@ void add_tokens(CLI::App& app, int& exit_code);
 void add_parity(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_make_dummy(CLI::App& app, int& exit_code);
+void add_inspect(CLI::App& app, int& exit_code);
+void add_doctor(CLI::App& app, int& exit_code);
 
 /// Prints the error as one line and gives the status to leave with.
 int fail(const Error& error);

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <map>
+#include <optional>
+#include <span>
 
 namespace qvl {
 namespace {
@@ -24,29 +28,26 @@ Result<T> choose(const std::string& text, const std::map<std::string, T>& choice
 
 }  // namespace
 
-std::string environment_name(const std::string& flag) {
-  std::string name = "QVL_" + flag.substr(2);
-  for (char& c : name)
-    c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
-}
-
 void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   const auto flag = [&](const char* name, auto& value, const char* help) {
-    app.add_option(name, value, help)->envname(environment_name(name))->capture_default_str();
+    app.add_option(name, value, help)->capture_default_str();
   };
   flag("--load-format", flags.load_format,
        "auto: checkpoint files; dummy: random weights of a preset's shape");
-  flag("--backend", flags.backend, "cpu, or ref: plain loops, slow, for comparison");
+  flag("--backend,--device", flags.backend, "cpu, or ref: plain loops, slow, for comparison");
+  app.add_flag("--cpu-only", flags.cpu_only, "use no GPU; the same as --backend cpu");
   flag("--isa", flags.isa, "auto, avx2, avx512 or avx512_bf16");
   flag("--threads", flags.threads, "worker threads; 0: one per available core");
   flag("--dtype", flags.dtype, "activations and cache: auto, float32 or bfloat16");
   flag("--memory", flags.memory,
        "cap on all that the process takes, such as 12GiB; default 90 % of what is available");
-  flag("--max-model-len", flags.max_model_len, "longest prompt and answer in tokens, such as 32k");
-  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
-               "keep what was computed for prompts, for later ones that begin alike; on by default")
-      ->envname(environment_name("--enable-prefix-caching"));
+  flag("--max-model-len", flags.max_model_len,
+       "longest prompt and answer in tokens: 4096, 32k (32,000) or 32K (32,768)");
+  flag("--max-image-size", flags.max_image_size,
+       "scale pictures so that their longer edge has at most this many pixels");
+  app.add_flag(
+      "--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
+      "keep what was computed for prompts, for later ones that begin alike; on by default");
   flag("--max-pixels", flags.max_pixels,
        "scale pictures to at most this many pixels; default as the checkpoint says");
   flag("--min-pixels", flags.min_pixels,
@@ -58,27 +59,76 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   flag("--chat-template", flags.chat_template, "file to use instead of the checkpoint's template");
 }
 
+namespace {
+
+struct Unit {
+  std::string_view name;
+  double factor;
+};
+
+/// The number at the beginning of `text` times the unit behind it.
+std::optional<int64_t> parse_with_unit(const std::string& text, std::span<const Unit> units) {
+  const size_t digits = text.find_first_not_of("0123456789.");
+  const std::string number = text.substr(0, digits);
+  const std::string unit = digits == std::string::npos ? "" : text.substr(digits);
+  char* end = nullptr;
+  const double value = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0') return {};
+  for (const Unit& u : units) {
+    if (u.name != unit) continue;
+    const double product = value * u.factor;
+    constexpr double kMost = 9e15;  // exact in a double
+    if (!(product >= 1) || product > kMost) return {};
+    return std::llround(product);
+  }
+  return {};
+}
+
+constexpr double kKi = 1024;
+
+}  // namespace
+
 Result<int64_t> parse_size(const std::string& text, const std::string& flag) {
-  size_t digits = 0;
-  double value = 0;
-  try {
-    value = std::stod(text, &digits);
-  } catch (const std::exception&) {
-    digits = 0;
-  }
-  std::string unit = text.substr(digits);
-  std::transform(unit.begin(), unit.end(), unit.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  const std::map<std::string, double> units = {
-      {"", 1},     {"k", 1024}, {"m", 1048576}, {"g", 1073741824}, {"kb", 1e3},
-      {"mb", 1e6}, {"gb", 1e9}, {"kib", 1024},  {"mib", 1048576},  {"gib", 1073741824},
+  constexpr std::array kUnits = {
+      Unit{"", 1},
+      Unit{"b", 1},
+      Unit{"k", kKi},
+      Unit{"m", kKi * kKi},
+      Unit{"g", kKi * kKi * kKi},
+      Unit{"t", kKi * kKi * kKi * kKi},
+      Unit{"kb", 1e3},
+      Unit{"mb", 1e6},
+      Unit{"gb", 1e9},
+      Unit{"tb", 1e12},
+      Unit{"kib", kKi},
+      Unit{"mib", kKi * kKi},
+      Unit{"gib", kKi * kKi * kKi},
+      Unit{"tib", kKi * kKi * kKi * kKi},
   };
-  const auto it = units.find(unit);
-  if (digits == 0 || it == units.end() || !(value > 0) || value * it->second > 9e15) {
-    return Error{ErrorCode::bad_flag,
-                 fmt::format("found '{}', expected a size such as 4096, 32k or 12GiB", text), flag};
-  }
-  return static_cast<int64_t>(std::llround(value * it->second));
+  std::string lower = text;
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (const auto bytes = parse_with_unit(lower, kUnits)) return *bytes;
+  return Error{ErrorCode::bad_flag,
+               fmt::format("found '{}', expected a size such as 12GiB, 12GB or 500MB", text), flag};
+}
+
+Result<int64_t> parse_count(const std::string& text, const std::string& flag) {
+  constexpr std::array kUnits = {
+      Unit{"", 1},
+      Unit{"k", 1e3},
+      Unit{"m", 1e6},
+      Unit{"g", 1e9},
+      Unit{"K", kKi},
+      Unit{"M", kKi * kKi},
+      Unit{"G", kKi * kKi * kKi},
+  };
+  if (const auto count = parse_with_unit(text, kUnits)) return *count;
+  return Error{ErrorCode::bad_flag,
+               fmt::format("found '{}', expected a number such as 4096, 32k (32,000) or 32K "
+                           "(32,768)",
+                           text),
+               flag};
 }
 
 Result<EngineConfig> engine_config(const EngineFlags& flags) {
@@ -120,7 +170,7 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
     config.memory_bytes = *bytes;
   }
   if (!flags.max_model_len.empty()) {
-    const Result<int64_t> tokens = parse_size(flags.max_model_len, "--max-model-len");
+    const Result<int64_t> tokens = parse_count(flags.max_model_len, "--max-model-len");
     if (!tokens) return tokens.error();
     config.max_model_len = *tokens;
   }
@@ -143,7 +193,7 @@ Result<ProcessorOptions> processor_options(const EngineFlags& flags) {
   for (const Pixels& p : {Pixels{flags.max_pixels, options.max_pixels, "--max-pixels"},
                           Pixels{flags.min_pixels, options.min_pixels, "--min-pixels"}}) {
     if (p.text.empty()) continue;
-    const Result<int64_t> value = parse_size(p.text, p.flag);
+    const Result<int64_t> value = parse_count(p.text, p.flag);
     if (!value) return value.error();
     constexpr int64_t kLeast = 1024;
     constexpr int64_t kMost = 1LL << 28;
@@ -153,6 +203,18 @@ Result<ProcessorOptions> processor_options(const EngineFlags& flags) {
                    p.flag};
     }
     p.value = *value;
+  }
+  if (!flags.max_image_size.empty()) {
+    const Result<int64_t> edge = parse_count(flags.max_image_size, "--max-image-size");
+    if (!edge) return edge.error();
+    constexpr int64_t kLeast = 32;
+    constexpr int64_t kMost = 1 << 16;
+    if (*edge < kLeast || *edge > kMost) {
+      return Error{ErrorCode::bad_flag,
+                   fmt::format("found {}, expected {} to {} pixels", *edge, kLeast, kMost),
+                   "--max-image-size"};
+    }
+    options.max_image_edge = static_cast<int>(*edge);
   }
   return options;
 }

@@ -1,11 +1,11 @@
 #pragma once
 
-/// Flags that every command which loads a model shares: declared once, read from the environment as
-/// QVL_<FLAG> too.
+/// Flags that every command which loads a model shares.
 
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "cli/environment.h"
 #include "model/processor.h"
 #include "qvl/engine.h"
 
@@ -19,16 +19,15 @@ struct EngineFlags {
   std::string dtype = "auto";
   std::string memory;
   std::string max_model_len;
+  std::string max_image_size;
   std::string max_pixels;
   std::string min_pixels;
   std::string video_wrapper = "replaced";
   std::string chat_template;
   int threads = 0;
+  bool cpu_only = false;
   bool enable_prefix_caching = true;
 };
-
-/// --max-model-len → QVL_MAX_MODEL_LEN
-std::string environment_name(const std::string& flag);
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags);
 
@@ -36,8 +35,10 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags);
 Result<EngineConfig> engine_config(const EngineFlags& flags);
 Result<ProcessorOptions> processor_options(const EngineFlags& flags);
 
-/// "12GiB", "500MB", "4096" → bytes; "32k" → 32768 for token counts and pixel counts (`k` and `M`
-/// are 1024-based).
+/// Bytes: "12GiB" or "12g" is 12 × 1024³, "12GB" 12 × 10⁹, whatever the case.
 Result<int64_t> parse_size(const std::string& text, const std::string& flag);
+
+/// Tokens or pixels, as vLLM reads them: "32k" is 32,000, "32K" 32,768; so with m/M and g/G.
+Result<int64_t> parse_count(const std::string& text, const std::string& flag);
 
 }  // namespace qvl

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 
 #ifndef QVL_VERSION
 #define QVL_VERSION "unknown"
@@ -34,6 +35,9 @@ int run_program(int argc, char** argv) {
   add_parity(app, exit_code);
   add_bench(app, exit_code);
   add_make_dummy(app, exit_code);
+  add_inspect(app, exit_code);
+  add_doctor(app, exit_code);
+  read_environment(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -12,7 +12,9 @@ int make_dummy(const std::string& preset, const std::string& folder) {
   if (!config) return fail(config.error());
   const Result<std::string> data = data_folder();
   if (!data) return fail(data.error());
-  const Status written = write_dummy_checkpoint(*config, *data + "/qwen3-vl-tokenizer", folder);
+  const Variant variant = preset_variant(preset);
+  const Status written =
+      write_dummy_checkpoint(*config, *data + "/" + text_folder_name(variant), folder, variant);
   if (!written) return fail(written.error());
   fmt::print("{}: random weights of the {} shape\n", folder, preset);
   return kSuccess;
@@ -28,7 +30,10 @@ void add_make_dummy(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<Flags>();
   CLI::App& dummy_app = *app.add_subcommand(
       "make-dummy", "write a checkpoint folder with random weights of a real shape");
-  dummy_app.add_option("preset", flags->preset, "2b, 4b or 8b")->required();
+  dummy_app
+      .add_option("preset", flags->preset,
+                  "2b, 4b, 8b, 32b, 30b-a3b or 235b-a22b, with or without -thinking")
+      ->required();
   dummy_app.add_option("folder", flags->folder, "where to write it")->required();
   dummy_app.callback([flags, &exit_code] { exit_code = make_dummy(flags->preset, flags->folder); });
 }

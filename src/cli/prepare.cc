@@ -1,11 +1,11 @@
 #include "cli/prepare.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/load_bar.h"
 #include "runtime/engine_impl.h"
 
 namespace qvl {
@@ -30,14 +30,9 @@ Result<Prepared> prepare(const EngineFlags& flags) {
 
 Result<std::unique_ptr<Engine>> load_engine(const Prepared& prepared) {
   EngineConfig config = prepared.config;
-  const bool show_progress = isatty(STDERR_FILENO) != 0;
-  if (show_progress) {
-    config.load_progress = [](double done) {
-      fmt::print(stderr, "\rloading {:3.0f} %", 100 * done);
-    };
-  }
+  LoadBar bar(*prepared.model.weights, config);
   Result<std::unique_ptr<Engine>> engine = make_engine(prepared.model, config);
-  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  bar.finish();
   if (!engine) return engine;
   for (const std::string& note : (*engine)->memory_plan().notes) {
     fmt::print(stderr, "qvl: {}\n", note);

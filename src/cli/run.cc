@@ -178,7 +178,8 @@ void add_run(CLI::App& app, int& exit_code) {
       *app.add_subcommand("run", "answer one question about text, pictures or a folder of frames");
   run_app
       .add_option("model", flags->engine.model,
-                  "checkpoint folder, or preset with --load-format dummy")
+                  "checkpoint folder, id such as Qwen/Qwen3-VL-2B-Instruct, or preset with "
+                  "--load-format dummy")
       ->required();
   run_app
       .add_option(

@@ -52,13 +52,13 @@ class Merge {
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
   const auto flag = [&](const char* name, auto& value, const char* help) {
-    return app.add_option(name, value, help)->envname(environment_name(name));
+    return app.add_option(name, value, help);
   };
   const auto list = [&](const char* name, auto& value, const char* help) {
     flag(name, value, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
   const auto toggle = [&](const char* name, bool& value, const char* help) {
-    app.add_flag(name, value, help)->envname(environment_name(name));
+    app.add_flag(name, value, help);
   };
   flag("--temperature", flags.temperature,
        "0: always the most likely token; this and the next seven: default as the checkpoint says");

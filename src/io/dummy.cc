@@ -15,10 +15,14 @@ namespace {
 
 struct Preset {
   std::string_view name;
+  std::string_view size;  ///< as the published models write it
   int64_t hidden_size;
-  int64_t intermediate_size;
+  int64_t intermediate_size;  ///< 0 for a mixture of experts
   int64_t num_hidden_layers;
   int64_t num_attention_heads;
+  int64_t num_key_value_heads;
+  int64_t num_experts;
+  int64_t moe_intermediate_size;
   bool tie_word_embeddings;
   int64_t vision_depth;
   int64_t vision_hidden_size;
@@ -27,10 +31,28 @@ struct Preset {
 };
 
 constexpr std::array kPresets = {
-    Preset{"2b", 2048, 6144, 28, 16, true, 24, 1024, 4096, {5, 11, 17}},
-    Preset{"4b", 2560, 9728, 36, 32, true, 24, 1024, 4096, {5, 11, 17}},
-    Preset{"8b", 4096, 12288, 36, 32, false, 27, 1152, 4304, {8, 16, 24}},
+    Preset{"2b", "2B", 2048, 6144, 28, 16, 8, 0, 0, true, 24, 1024, 4096, {5, 11, 17}},
+    Preset{"4b", "4B", 2560, 9728, 36, 32, 8, 0, 0, true, 24, 1024, 4096, {5, 11, 17}},
+    Preset{"8b", "8B", 4096, 12288, 36, 32, 8, 0, 0, false, 27, 1152, 4304, {8, 16, 24}},
+    Preset{"32b", "32B", 5120, 25600, 64, 64, 8, 0, 0, false, 27, 1152, 4304, {8, 16, 24}},
+    Preset{"30b-a3b", "30B-A3B", 2048, 0, 48, 32, 4, 128, 768, false, 27, 1152, 4304, {8, 16, 24}},
+    Preset{"235b-a22b",
+           "235B-A22B",
+           4096,
+           0,
+           94,
+           64,
+           4,
+           128,
+           1536,
+           false,
+           27,
+           1152,
+           4304,
+           {8, 16, 24}},
 };
+constexpr int64_t kExpertsPerToken = 8;
+constexpr std::string_view kThinking = "-thinking";
 
 class TensorList {
  public:
@@ -72,9 +94,16 @@ void add_text(const ModelConfig& config, TensorList& list) {
     list.add(layer + "self_attn.o_proj.weight", {hidden, text.q_size()});
     list.add(layer + "self_attn.q_norm.weight", {text.head_dim});
     list.add(layer + "self_attn.k_norm.weight", {text.head_dim});
-    list.add(layer + "mlp.gate_proj.weight", {text.intermediate_size, hidden});
-    list.add(layer + "mlp.up_proj.weight", {text.intermediate_size, hidden});
-    list.add(layer + "mlp.down_proj.weight", {hidden, text.intermediate_size});
+    if (text.is_moe()) {  // all experts of a layer in one tensor, stored [experts, in, out]
+      const int64_t width = text.moe_intermediate_size;
+      list.add(layer + "mlp.gate.weight", {text.num_experts, hidden});
+      list.add(layer + "mlp.experts.gate_up_proj", {text.num_experts, hidden, 2 * width});
+      list.add(layer + "mlp.experts.down_proj", {text.num_experts, width, hidden});
+    } else {
+      list.add(layer + "mlp.gate_proj.weight", {text.intermediate_size, hidden});
+      list.add(layer + "mlp.up_proj.weight", {text.intermediate_size, hidden});
+      list.add(layer + "mlp.down_proj.weight", {hidden, text.intermediate_size});
+    }
   }
 }
 
@@ -122,7 +151,8 @@ Distribution distribution_of(const TensorInfo& tensor) {
   const auto contains = [&](std::string_view part) {
     return tensor.name.find(part) != std::string::npos;
   };
-  const float per_input = 1.0F / std::sqrt(static_cast<float>(tensor.cols()));
+  const int64_t inputs = contains(".experts.") ? tensor.shape[1] : tensor.cols();
+  const float per_input = 1.0F / std::sqrt(static_cast<float>(inputs));
   if (tensor.name.ends_with(".bias")) return {0, 0.1F};
   if (contains("norm")) return {1, 0.15F};
   if (contains("embed_tokens")) return {0, 0.18F};
@@ -238,12 +268,43 @@ class DummySource final : public TensorSource {
 
 }  // namespace
 
-Result<ModelConfig> preset_config(std::string_view name) {
+Variant preset_variant(std::string_view name) {
+  return name.ends_with(kThinking) ? Variant::thinking : Variant::instruct;
+}
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const Preset& preset : kPresets) names.emplace_back(preset.name);
+  return names;
+}
+
+std::string size_name(const ModelConfig& config) {
+  for (const Preset& preset : kPresets) {
+    const TextConfig& text = config.text;
+    if (text.hidden_size == preset.hidden_size &&
+        text.num_hidden_layers == preset.num_hidden_layers &&
+        text.num_attention_heads == preset.num_attention_heads &&
+        text.num_key_value_heads == preset.num_key_value_heads &&
+        text.num_experts == preset.num_experts &&
+        (text.is_moe() ? text.moe_intermediate_size == preset.moe_intermediate_size
+                       : text.intermediate_size == preset.intermediate_size) &&
+        config.vision.depth == preset.vision_depth &&
+        config.vision.hidden_size == preset.vision_hidden_size) {
+      return std::string(preset.size);
+    }
+  }
+  return "";
+}
+
+Result<ModelConfig> preset_config(std::string_view full_name) {
+  std::string_view name = full_name;
+  if (preset_variant(name) == Variant::thinking) name.remove_suffix(kThinking.size());
   const auto* const preset = std::find_if(kPresets.begin(), kPresets.end(),
                                           [&](const Preset& p) { return p.name == name; });
   if (preset == kPresets.end()) {
     return Error{ErrorCode::bad_flag,
-                 fmt::format("found the preset \"{}\", expected 2b, 4b or 8b", name),
+                 fmt::format("found the preset \"{}\", expected one of {}, or one of them with {}",
+                             full_name, fmt::join(preset_names(), ", "), kThinking),
                  {}};
   }
   ModelConfig config;
@@ -252,12 +313,15 @@ Result<ModelConfig> preset_config(std::string_view name) {
                  .intermediate_size = preset->intermediate_size,
                  .num_hidden_layers = preset->num_hidden_layers,
                  .num_attention_heads = preset->num_attention_heads,
-                 .num_key_value_heads = 8,
+                 .num_key_value_heads = preset->num_key_value_heads,
                  .head_dim = 128,
                  .max_position_embeddings = 262'144,
                  .rms_norm_eps = 1e-6F,
                  .rope_theta = 5e6,
-                 .mrope_section = {24, 20, 20}};
+                 .mrope_section = {24, 20, 20},
+                 .num_experts = preset->num_experts,
+                 .num_experts_per_tok = preset->num_experts > 0 ? kExpertsPerToken : 0,
+                 .moe_intermediate_size = preset->moe_intermediate_size};
   config.vision = {.depth = preset->vision_depth,
                    .hidden_size = preset->vision_hidden_size,
                    .intermediate_size = preset->vision_intermediate_size,

@@ -14,10 +14,21 @@
 
 namespace qvl {
 
-/// The published shape of "2b", "4b" or "8b". Error bad_flag lists the names.
-Result<ModelConfig> preset_config(std::string_view name);
+/// "2b", "4b", "8b", "32b", "30b-a3b" and "235b-a22b".
+std::vector<std::string> preset_names();
 
-/// Every tensor of a checkpoint of this shape, published names, BF16, in the order of their names.
+/// The published shape of one of them; with "-thinking" behind the name the Thinking model's, which
+/// is the same. Error bad_flag lists the names.
+Result<ModelConfig> preset_config(std::string_view name);
+/// They differ in the chat template and in the recommended sampling.
+enum class Variant : uint8_t { instruct, thinking };
+Variant preset_variant(std::string_view name);
+
+/// The published size that has this shape, "30B-A3B" for instance; empty if none has.
+std::string size_name(const ModelConfig& config);
+
+/// Every tensor of a checkpoint of this shape, published names and layouts, BF16, in the order of
+/// their names.
 std::vector<TensorInfo> expected_tensors(const ModelConfig& config);
 
 std::unique_ptr<TensorSource> make_dummy_source(const ModelConfig& config);
@@ -27,6 +38,6 @@ std::unique_ptr<TensorSource> make_dummy_source(const ModelConfig& config);
 /// The folder is made if need be; error write_failed if it holds a model already. The weights come
 /// last and appear at once, so an interrupted run leaves a folder without them.
 Status write_dummy_checkpoint(const ModelConfig& config, const std::string& text_folder,
-                              const std::string& folder);
+                              const std::string& folder, Variant variant = Variant::instruct);
 
 }  // namespace qvl

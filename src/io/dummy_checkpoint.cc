@@ -37,20 +37,21 @@ json processor_json(const ModelConfig& config, int64_t min_pixels, int64_t max_p
   };
 }
 
-std::vector<TextFile> config_files(const ModelConfig& config) {
+std::vector<TextFile> config_files(const ModelConfig& config, Variant variant) {
   json image = processor_json(config, 65'536, 16'777'216);
   image["image_processor_type"] = "Qwen2VLImageProcessorFast";
   json video = processor_json(config, 4096, 25'165'824);
   video["video_processor_type"] = "Qwen3VLVideoProcessor";
+  const bool is_thinking = variant == Variant::thinking;
   const json generation = {
       {"bos_token_id", 151'643},
       {"do_sample", true},
       {"eos_token_id", {151'645, 151'643}},
       {"pad_token_id", 151'643},
       {"repetition_penalty", 1.0},
-      {"temperature", 0.7},
+      {"temperature", is_thinking ? 1.0 : 0.7},
       {"top_k", 20},
-      {"top_p", 0.8},
+      {"top_p", is_thinking ? 0.95 : 0.8},
   };
   const json tokenizer = {
       {"bos_token", nullptr},
@@ -122,9 +123,9 @@ Status write_weights(const ModelConfig& config, const std::string& path) {
 }  // namespace
 
 Status write_dummy_checkpoint(const ModelConfig& config, const std::string& text_folder,
-                              const std::string& folder) {
+                              const std::string& folder, Variant variant) {
   // Everything that can fail early does so before gigabytes are written.
-  std::vector<TextFile> files = config_files(config);
+  std::vector<TextFile> files = config_files(config, variant);
   for (const char* name : {"tokenizer.json", "chat_template.jinja"}) {
     Result<std::string> text = read_file((fs::path(text_folder) / name).string(), kMaxTextBytes);
     if (!text) return text.error();

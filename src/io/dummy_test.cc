@@ -98,23 +98,50 @@ TEST_P(Preset, HasTheTensorsAndTheSizeOfThePublishedModel) {
   EXPECT_EQ(text_elements, published.text_elements);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, Preset,
-                         testing::Values(PublishedSize{"2b", 310, 315, 1'720'574'976, 406'957'056},
-                                         PublishedSize{"4b", 398, 315, 4'022'468'096, 415'347'712},
-                                         PublishedSize{"8b", 399, 351, 8'190'735'360, 576'388'336}),
-                         [](const auto& test) { return std::string("Of") + test.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, Preset,
+    testing::Values(PublishedSize{"2b", 310, 315, 1'720'574'976, 406'957'056},
+                    PublishedSize{"4b", 398, 315, 4'022'468'096, 415'347'712},
+                    PublishedSize{"8b", 399, 351, 8'190'735'360, 576'388'336},
+                    PublishedSize{"32b", 707, 351, 32'762'123'264, 595'266'800},
+                    PublishedSize{"30b-a3b", 531, 351, 30'532'122'624, 538'631'408},
+                    PublishedSize{"235b-a22b", 1037, 351, 235'093'634'560, 576'388'336}),
+    [](const auto& test) {
+      const std::string name = test.param.name;
+      return "Of" + name.substr(0, name.find('-'));
+    });
 
 TEST(Preset, AnUnknownNameListsTheKnownOnes) {
   const Result<ModelConfig> config = preset_config("3b");
   ASSERT_FALSE(config);
   EXPECT_EQ(config.error().code, ErrorCode::bad_flag);
-  EXPECT_EQ(config.error().detail, "found the preset \"3b\", expected 2b, 4b or 8b");
+  EXPECT_EQ(config.error().detail,
+            "found the preset \"3b\", expected one of 2b, 4b, 8b, 32b, 30b-a3b, 235b-a22b, or one "
+            "of them with -thinking");
 }
 
 TEST(Preset, IsAConfigThatTheParserAccepts) {
-  for (const char* name : {"2b", "4b", "8b"}) {
+  for (const std::string& name : preset_names()) {
     EXPECT_TRUE(parse_model_config(model_config_json(*preset_config(name)))) << name;
   }
+}
+
+TEST(Preset, OfAThinkingModelHasTheShapeOfTheInstructModel) {
+  const Result<ModelConfig> thinking = preset_config("30b-a3b-thinking");
+  ASSERT_TRUE(thinking);
+  EXPECT_EQ(model_config_json(*thinking), model_config_json(*preset_config("30b-a3b")));
+  EXPECT_EQ(preset_variant("30b-a3b-thinking"), Variant::thinking);
+  EXPECT_EQ(preset_variant("30b-a3b"), Variant::instruct);
+  EXPECT_FALSE(preset_config("-thinking"));
+  EXPECT_FALSE(preset_config("2b-thinking-thinking"));
+}
+
+TEST(SizeName, IsThePublishedOneOrNone) {
+  EXPECT_EQ(size_name(*preset_config("2b")), "2B");
+  EXPECT_EQ(size_name(*preset_config("235b-a22b")), "235B-A22B");
+  ModelConfig config = *preset_config("8b");
+  config.text.num_hidden_layers = 35;
+  EXPECT_EQ(size_name(config), "");
 }
 
 TEST(DummySource, ListsTheExpectedTensorsInTheOrderOfTheirNames) {
@@ -208,6 +235,17 @@ TEST(DummySource, SpreadsKeepActivationsInRange) {
   expect("model.visual.patch_embed.proj.weight", 64, 0, 1.6 / std::sqrt(1536));
 }
 
+TEST(DummySource, AnExpertsSpreadFollowsItsInputs) {
+  const auto source = make_dummy_source(*preset_config("30b-a3b"));
+  const TensorInfo* const experts =
+      source->find("model.language_model.layers.1.mlp.experts.down_proj");
+  ASSERT_NE(experts, nullptr);
+  EXPECT_EQ(experts->shape, (std::vector<int64_t>{128, 768, 2048}));
+  std::vector<bf16> sample(768 * 2048);
+  source->rows(*experts, 77, 1, sample.data());
+  EXPECT_NEAR(moments(sample).std, 1.25 / std::sqrt(768), 0.001);
+}
+
 TEST(DummyCheckpoint, IsTheModelThatTheSourceGenerates) {
   const TestFolder folder;
   const ModelConfig config = tiny_config();
@@ -244,6 +282,16 @@ TEST(DummyCheckpoint, IsAlignedAndCompletelyDescribed) {
     EXPECT_EQ(file(name), *read_file(std::string(kTextFolder) + "/" + name, 64 << 20)) << name;
   }
   EXPECT_EQ(folder.file_count(), 8);
+}
+
+TEST(DummyCheckpoint, OfAThinkingModelRecommendsItsSampling) {
+  const TestFolder folder;
+  ASSERT_TRUE(write_dummy_checkpoint(tiny_config(), kTextFolder, folder.path(), Variant::thinking));
+  const Result<GenerationConfig> generation =
+      parse_generation_config(*read_file(folder.path("generation_config.json"), 1 << 20));
+  ASSERT_TRUE(generation);
+  EXPECT_EQ(generation->temperature, 1.0F);
+  EXPECT_EQ(generation->top_p, 0.95F);
 }
 
 TEST(DummyCheckpoint, NeverReplacesAModel) {

@@ -9,7 +9,7 @@
 
 namespace qvl {
 
-/// All experts of a layer have the same shapes and formats.
+/// All experts of a layer have the same shapes; the formats of their weights may differ.
 struct Experts {
   /// [num_experts, hidden_size], activation format f32: rounding the rows first would let the
   /// choice of experts hang on the last bit of a bfloat16. The weight's own format does not matter.

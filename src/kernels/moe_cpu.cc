@@ -26,7 +26,7 @@ struct Slots {
   Vec<float> weight;
 
   int64_t begin(int64_t expert) const { return first[expert]; }
-  int64_t count(int64_t expert) const { return first[expert + 1] - first[expert]; }
+  int64_t end(int64_t expert) const { return first[expert + 1]; }
 };
 
 /// The memory of a step. Without an arena it only counts the bytes.
@@ -58,9 +58,14 @@ class Workspace {
 
   /// rms(x) in float32.
   OperandRows normed() const { return {normed_, normed_stride_, RowFormat::f32}; }
-  /// rms(x) and silu(gate) · up of each slot; room for either format.
-  OperandRows gathered(RowFormat format) const { return {gathered_, normed_stride_, format}; }
-  OperandRows gated(RowFormat format) const { return {gated_, gated_stride_, format}; }
+  /// rms(x) and silu(gate) · up of each slot, in the format that the slot's expert wants: a slot
+  /// has room for any and its place is the same for all.
+  OperandRows gathered(RowFormat format) const {
+    return {gathered_, normed_stride_ * 4 / element_bytes(format), format};
+  }
+  OperandRows gated(RowFormat format) const {
+    return {gated_, gated_stride_ * 4 / element_bytes(format), format};
+  }
 
   float* sums(int thread) const { return sums_ + thread * kBlockRows * kGroupCols; }
   /// [kBlockRows, kGatedCols]
@@ -136,22 +141,25 @@ void fill_slots(Workspace& work) {
   slots.first[0] = 0;
   slots.active.size = 0;
   for (int64_t e = 0; e < experts; ++e) {
-    if (slots.count(e) > 0) slots.active[slots.active.size++] = static_cast<int32_t>(e);
+    if (slots.begin(e) < slots.end(e)) slots.active[slots.active.size++] = static_cast<int32_t>(e);
   }
 }
 
-void gather(Cpu& cpu, const Workspace& work, int64_t cols, RowFormat format) {
+void gather(Cpu& cpu, const Experts& experts, const Workspace& work, int64_t cols) {
   const OperandRows from = work.normed();
-  const OperandRows to = work.gathered(format);
-  const Vec<int32_t>& row = work.slots.row;
-  cpu.threads->parallel_for(row.size, [&](int64_t first, int64_t last, int) {
+  const Slots& slots = work.slots;
+  cpu.threads->parallel_for(slots.row.size, [&](int64_t first, int64_t last, int) {
+    const int32_t* expert = slots.active.begin();
     for (int64_t slot = first; slot < last; ++slot) {
+      while (slot >= slots.end(*expert)) ++expert;
+      const OperandRows to =
+          work.gathered(row_format(cpu, experts.gate_up[static_cast<size_t>(*expert)].desc));
       cpu.kernels->rows({
-          .x = operand_at(from, row[slot], 0),
+          .x = operand_at(from, slots.row[slot], 0),
           .rows = 1,
           .cols = cols,
           .y = operand_at(to, slot, 0),
-          .y_format = format,
+          .y_format = to.format,
       });
     }
   });
@@ -159,19 +167,21 @@ void gather(Cpu& cpu, const Workspace& work, int64_t cols, RowFormat format) {
 
 /// One group of columns of silu(gate) · up for all rows of one expert.
 void gate_up_group(const Cpu& cpu, const Experts& experts, int64_t e, int64_t group,
-                   const Workspace& work, const OperandRows& to, int thread) {
+                   const Workspace& work, int thread) {
   const Linear& w = experts.gate_up[static_cast<size_t>(e)];
+  const OperandRows x = work.gathered(row_format(cpu, w.desc));
+  const OperandRows to = work.gated(row_format(cpu, experts.down[static_cast<size_t>(e)].desc));
   const PanelLayout layout(w.desc);
   const int64_t panel = group * kGroupPanels;
   const int64_t column = group * kGatedCols;
   const int64_t cols = std::min(kGatedCols, layout.part_rows - column);
-  const int64_t end = work.slots.begin(e) + work.slots.count(e);
+  const int64_t end = work.slots.end(e);
   float* sums = work.sums(thread);
   float* products = work.products(thread);
   for (int64_t slot = work.slots.begin(e); slot < end; slot += kBlockRows) {
     const int64_t count = std::min(kBlockRows, end - slot);
-    multiply_panels(cpu, work.gathered(row_format(cpu, w.desc)), slot, count, w, panel,
-                    std::min(kGroupPanels, layout.panels - panel), sums);
+    multiply_panels(cpu, x, slot, count, w, panel, std::min(kGroupPanels, layout.panels - panel),
+                    sums);
     cpu.kernels->finish({
         .finish = Finish::silu_mul,
         .c = sums,
@@ -195,22 +205,21 @@ void gate_up_group(const Cpu& cpu, const Experts& experts, int64_t e, int64_t gr
 
 /// Groups of columns of all experts are shared out over threads, so that few rows keep all of them
 /// busy and each weight is read once.
-void gate_up(Cpu& cpu, const Experts& experts, const Workspace& work, const OperandRows& to) {
+void gate_up(Cpu& cpu, const Experts& experts, const Workspace& work) {
   const Vec<int32_t>& active = work.slots.active;
   const int64_t groups = divide_up(PanelLayout(experts.gate_up[0].desc).panels, kGroupPanels);
   cpu.threads->parallel_dynamic(
       active.size * groups, 1, [&](int64_t first, int64_t last, int thread) {
         for (int64_t item = first; item < last; ++item) {
-          gate_up_group(cpu, experts, active[item / groups], item % groups, work, to, thread);
+          gate_up_group(cpu, experts, active[item / groups], item % groups, work, thread);
         }
       });
 }
 
 /// x += the weighted sum over experts, for some panels of columns. One thread goes through all
 /// experts in order, so the sum of an element has one order.
-void down_panels(const Cpu& cpu, const Experts& experts, const Workspace& work,
-                 const OperandRows& gated, int64_t panel, int64_t panels, int thread,
-                 Mat<float> x) {
+void down_panels(const Cpu& cpu, const Experts& experts, const Workspace& work, int64_t panel,
+                 int64_t panels, int thread, Mat<float> x) {
   const Slots& slots = work.slots;
   const int64_t column = panel * kPanelCols;
   const int64_t cols = std::min(panels * kPanelCols, x.cols - column);
@@ -218,11 +227,12 @@ void down_panels(const Cpu& cpu, const Experts& experts, const Workspace& work,
   float* totals = work.totals(thread);
   std::fill(totals, totals + x.rows * kGroupCols, 0.0F);
   for (const int32_t e : slots.active) {
-    const int64_t end = slots.begin(e) + slots.count(e);
+    const Linear& w = experts.down[static_cast<size_t>(e)];
+    const OperandRows gated = work.gated(row_format(cpu, w.desc));
+    const int64_t end = slots.end(e);
     for (int64_t slot = slots.begin(e); slot < end; slot += kBlockRows) {
       const int64_t count = std::min(kBlockRows, end - slot);
-      multiply_panels(cpu, gated, slot, count, experts.down[static_cast<size_t>(e)], panel, panels,
-                      sums);
+      multiply_panels(cpu, gated, slot, count, w, panel, panels, sums);
       for (int64_t i = 0; i < count; ++i) {
         cpu.kernels->blend({.blend = Blend::add,
                             .y = sums + i * kGroupCols,
@@ -238,20 +248,18 @@ void down_panels(const Cpu& cpu, const Experts& experts, const Workspace& work,
   }
 }
 
-void down(Cpu& cpu, const Experts& experts, const Workspace& work, const OperandRows& gated,
-          Mat<float> x) {
+void down(Cpu& cpu, const Experts& experts, const Workspace& work, Mat<float> x) {
   const int64_t panels = PanelLayout(experts.down[0].desc).panels;
   int64_t at_once = kGroupPanels;
   while (at_once > 1 && divide_up(panels, at_once) < int64_t{2} * cpu.threads->count())
     at_once /= 2;
-  cpu.threads->parallel_dynamic(divide_up(panels, at_once), 1,
-                                [&](int64_t first, int64_t last, int thread) {
-                                  for (int64_t item = first; item < last; ++item) {
-                                    const int64_t panel = item * at_once;
-                                    down_panels(cpu, experts, work, gated, panel,
-                                                std::min(at_once, panels - panel), thread, x);
-                                  }
-                                });
+  cpu.threads->parallel_dynamic(
+      divide_up(panels, at_once), 1, [&](int64_t first, int64_t last, int thread) {
+        for (int64_t item = first; item < last; ++item) {
+          const int64_t panel = item * at_once;
+          down_panels(cpu, experts, work, panel, std::min(at_once, panels - panel), thread, x);
+        }
+      });
 }
 
 MoeShape shape_of(const Experts& experts, int64_t rows) {
@@ -293,10 +301,9 @@ void add_experts(Cpu& cpu, const RmsNorm& norm, const Experts& experts, Mat<floa
     }
   });
   fill_slots(work);
-  gather(cpu, work, x.cols, row_format(cpu, experts.gate_up[0].desc));
-  const OperandRows gated = work.gated(row_format(cpu, experts.down[0].desc));
-  gate_up(cpu, experts, work, gated);
-  down(cpu, experts, work, gated, x);
+  gather(cpu, experts, work, x.cols);
+  gate_up(cpu, experts, work);
+  down(cpu, experts, work, x);
   cpu.scratch->rewind(mark);
 }
 

@@ -97,32 +97,32 @@ TEST(ChooseExperts, GivesDistinctIdsWhateverTheLogitsAre) {
 struct TestExperts {
   MoeShape shape;
   LinearDesc router_desc;
-  LinearDesc gate_up_desc;
-  LinearDesc down_desc;
+  std::vector<LinearDesc> gate_up_desc;
+  std::vector<LinearDesc> down_desc;
   TestWeight router;
   std::vector<TestWeight> gate_up;
   std::vector<TestWeight> down;
   std::vector<float> norm_weight;
 
-  TestExperts(const MoeShape& s, WeightFormat weight, ActFormat act, uint32_t seed)
+  /// The weights of experts and projections take turns with `weights`; the router has the first.
+  TestExperts(const MoeShape& s, const std::vector<WeightFormat>& weights, ActFormat act,
+              uint32_t seed)
       : shape(s),
         router_desc{.out = s.num_experts,
                     .in = s.hidden_size,
-                    .weight = weight,
+                    .weight = weights[0],
                     .activation = ActFormat::f32},
-        gate_up_desc{.out = 2 * s.moe_intermediate_size,
-                     .in = s.hidden_size,
-                     .weight = weight,
-                     .activation = act,
-                     .kind = LinearKind::gate_up},
-        down_desc{.out = s.hidden_size,
-                  .in = s.moe_intermediate_size,
-                  .weight = weight,
-                  .activation = act},
         router(router_desc, seed) {
+    size_t turn = 0;
+    const auto desc = [&](int64_t out, int64_t in, LinearKind kind) {
+      const WeightFormat weight = weights[turn++ % weights.size()];
+      return LinearDesc{out, in, weight, act, kind, weight == WeightFormat::int4 ? 8 : 0};
+    };
     for (int64_t e = 0; e < s.num_experts; ++e) {
-      gate_up.emplace_back(gate_up_desc, ++seed);
-      down.emplace_back(down_desc, ++seed);
+      gate_up_desc.push_back(desc(2 * s.moe_intermediate_size, s.hidden_size, LinearKind::gate_up));
+      down_desc.push_back(desc(s.hidden_size, s.moe_intermediate_size, LinearKind::plain));
+      gate_up.emplace_back(gate_up_desc.back(), ++seed);
+      down.emplace_back(down_desc.back(), ++seed);
     }
     Random random(++seed);
     for (int64_t i = 0; i < s.hidden_size; ++i) norm_weight.push_back(1 + 0.3F * random.normal());
@@ -146,8 +146,10 @@ PackedExperts pack(Backend& backend, const TestExperts& from) {
   };
   out.experts.top_k = from.shape.top_k;
   out.experts.router = add(from.router_desc, from.router);
-  for (const TestWeight& w : from.gate_up) out.experts.gate_up.push_back(add(from.gate_up_desc, w));
-  for (const TestWeight& w : from.down) out.experts.down.push_back(add(from.down_desc, w));
+  for (size_t e = 0; e < from.gate_up.size(); ++e) {
+    out.experts.gate_up.push_back(add(from.gate_up_desc[e], from.gate_up[e]));
+    out.experts.down.push_back(add(from.down_desc[e], from.down[e]));
+  }
   return out;
 }
 
@@ -175,7 +177,7 @@ TEST(RmsNormMoe, AgreesWithTheReference) {
   };
   for_all_formats([&](Isa isa, WeightFormat weight, ActFormat act) {
     for (const MoeShape& shape : shapes) {
-      const TestExperts from(shape, weight, act, 1);
+      const TestExperts from(shape, {weight}, act, 1);
       Ref ref;
       TestCpu cpu(isa, 2, {.moe = shape});
       const PackedExperts reference = pack(ref, from);
@@ -190,6 +192,30 @@ TEST(RmsNormMoe, AgreesWithTheReference) {
       }
     }
   });
+}
+
+TEST(RmsNormMoe, ExpertsOfALayerMayDifferInFormat) {
+  const MoeShape shape{
+      .rows = 19, .hidden_size = 96, .moe_intermediate_size = 40, .num_experts = 9, .top_k = 4};
+  const std::vector<WeightFormat> formats = {WeightFormat::bf16, WeightFormat::f32,
+                                             WeightFormat::int4, WeightFormat::f16,
+                                             WeightFormat::bf16};
+  for (const Isa isa : supported_isas()) {
+    for (const ActFormat act : kActFormats) {
+      SCOPED_TRACE(testing::Message()
+                   << isa_name(isa) << ", activation format " << static_cast<int>(act));
+      const TestExperts from(shape, formats, act, 13);
+      Ref ref;
+      TestCpu cpu(isa, 2, {.moe = shape});
+      const PackedExperts reference = pack(ref, from);
+      const PackedExperts packed = pack(*cpu, from);
+      TestMat expected = stream(19, 96, 14);
+      TestMat found = expected;
+      rms_norm_moe(ref, {.prompt = 19}, from.norm(), reference.experts, expected.f32());
+      rms_norm_moe(*cpu, {.prompt = 19}, from.norm(), packed.experts, found.f32());
+      ASSERT_TRUE(close(found, expected, tolerance(act)));
+    }
+  }
 }
 
 /// One row of ones through three experts of one hidden element, two of them chosen.
@@ -244,7 +270,7 @@ TEST(RmsNormMoe, OneExpertOfWeightOneIsADenseLayer) {
   const MoeShape shape{
       .rows = 450, .hidden_size = 67, .moe_intermediate_size = 38, .num_experts = 1, .top_k = 1};
   for_all_formats([&](Isa isa, WeightFormat weight, ActFormat act) {
-    const TestExperts from(shape, weight, act, 3);
+    const TestExperts from(shape, {weight}, act, 3);
     TestCpu cpu(isa, 2, {.max_rows = 450, .max_in = 67, .max_out = 76, .moe = shape});
     const PackedExperts packed = pack(*cpu, from);
     const TestMat x = stream(450, 67, 4);
@@ -263,7 +289,7 @@ TEST(RmsNormMoe, OfEqualLogitsTheFirstExpertsAreTaken) {
   const MoeShape shape{
       .rows = 19, .hidden_size = 36, .moe_intermediate_size = 20, .num_experts = 7, .top_k = 2};
   for (const Isa isa : supported_isas()) {
-    const TestExperts from(shape, WeightFormat::bf16, ActFormat::bf16, 5);
+    const TestExperts from(shape, {WeightFormat::bf16}, ActFormat::bf16, 5);
     TestCpu cpu(isa, 2, {.moe = shape});
     PackedExperts all = pack(*cpu, from);
     LinearDesc desc = from.router_desc;
@@ -293,7 +319,7 @@ TEST(RmsNormMoe, RowsHaveTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
   for (const Isa isa : supported_isas()) {
     for (const ActFormat act : kActFormats) {
       for (const MoeShape& shape : shapes) {
-        const TestExperts from(shape, WeightFormat::bf16, act, 7);
+        const TestExperts from(shape, {WeightFormat::bf16}, act, 7);
         TestCpu packer(isa, 1, {.moe = shape});
         const PackedExperts packed = pack(*packer, from);
         TestMat x = stream(33, shape.hidden_size, 8);
@@ -309,7 +335,7 @@ TEST(RmsNormMoe, ALongStepGoesInPassesAndKeepsItsBits) {
   const int64_t rows = 4100;
   const MoeShape shape{
       .rows = rows, .hidden_size = 16, .moe_intermediate_size = 8, .num_experts = 5, .top_k = 2};
-  const TestExperts from(shape, WeightFormat::bf16, ActFormat::bf16, 9);
+  const TestExperts from(shape, {WeightFormat::bf16}, ActFormat::bf16, 9);
   TestCpu cpu(supported_isas().back(), 2, {.moe = shape});
   const PackedExperts packed = pack(*cpu, from);
   const TestMat x = stream(rows, 16, 10);
@@ -326,7 +352,7 @@ TEST(RmsNormMoe, NotANumberReachesAllOfItsRowAndNoOther) {
   const MoeShape shape{
       .rows = 5, .hidden_size = 19, .moe_intermediate_size = 7, .num_experts = 4, .top_k = 2};
   for_all_formats([&](Isa isa, WeightFormat weight, ActFormat act) {
-    const TestExperts from(shape, weight, act, 11);
+    const TestExperts from(shape, {weight}, act, 11);
     TestCpu cpu(isa, 2, {.moe = shape});
     const PackedExperts packed = pack(*cpu, from);
     TestMat x = stream(5, 19, 12);

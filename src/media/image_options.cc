@@ -78,7 +78,7 @@ Size limit_edge(Size scaled, Size size, int edge, int factor) {
 Result<Size> scaled_size(Size size, const ImageOptions& options, const ImageBudgets& budgets) {
   if (Status ok = check(options, budgets.in_force); !ok) return ok.error();
   const PixelBudget budget = choose_budget(options, budgets);
-  const Result<Size> scaled = smart_resize(size, budget);
+  Result<Size> scaled = smart_resize(size, budget);
   if (!scaled || options.max_edge == 0) return scaled;
   return limit_edge(*scaled, size, whole_edge(options.max_edge, budget.factor), budget.factor);
 }

@@ -39,20 +39,30 @@ Error explain(VP8StatusCode status) {
   }
 }
 
+/// The size that the pixels themselves claim, which is how many libwebp writes.
+Result<Size> size_of(Bytes data) {
+  WebPBitstreamFeatures features;
+  const VP8StatusCode status = WebPGetFeatures(data.data(), data.size(), &features);
+  if (status != VP8_STATUS_OK) return explain(status);
+  return Size{features.height, features.width};
+}
+
 /// The first frame of an animation. Its chunk: position / 2, size - 1, duration, flags, then the
-/// chunks of a picture.
+/// chunks of a picture. As in libwebp, the size of that picture counts and the one before is
+/// skipped.
 Result<Frame> first_animation_frame(Bytes chunks, Size canvas) {
   constexpr size_t kFrameHeaderBytes = 16;
   while (const std::optional<RiffChunk> chunk = next_chunk(chunks)) {
     if (chunk->id != "ANMF") continue;
-    const Bytes payload = chunk->payload;
-    if (payload.size() < kFrameHeaderBytes) return damaged("its first frame has no header");
-    const auto field = [&](size_t at) { return static_cast<int>(le24(payload, at)); };
-    const Frame frame{.data = payload.subspan(kFrameHeaderBytes),
+    if (chunk->payload.size() < kFrameHeaderBytes) return damaged("its first frame has no header");
+    const Bytes data = chunk->payload.subspan(kFrameHeaderBytes);
+    const Result<Size> size = size_of(data);
+    if (!size) return size.error();
+    const Frame frame{.data = data,
                       .canvas = canvas,
-                      .size = {field(9) + 1, field(6) + 1},
-                      .x = field(0) * 2,
-                      .y = field(3) * 2};
+                      .size = *size,
+                      .x = static_cast<int>(le24(chunk->payload, 0)) * 2,
+                      .y = static_cast<int>(le24(chunk->payload, 3)) * 2};
     if (frame.x + frame.size.width > canvas.width || frame.y + frame.size.height > canvas.height) {
       return damaged("its first frame leaves the canvas");
     }
@@ -73,23 +83,15 @@ Result<Frame> first_frame(Bytes file) {
                       static_cast<int>(le24(first->payload, 4)) + 1};
     return first_animation_frame(rest, canvas);
   }
-  WebPBitstreamFeatures features;
-  const VP8StatusCode status = WebPGetFeatures(file.data(), file.size(), &features);
-  if (status != VP8_STATUS_OK) return explain(status);
-  const Size size{features.height, features.width};
-  return Frame{.data = file, .canvas = size, .size = size, .x = 0, .y = 0};
+  const Result<Size> size = size_of(file);
+  if (!size) return size.error();
+  return Frame{.data = file, .canvas = *size, .size = *size, .x = 0, .y = 0};
 }
 
 /// Writes the frame into its place on the canvas; alpha is dropped.
 Status decode_frame(const Frame& frame, Image& canvas) {
   WebPDecoderConfig config;
   if (WebPInitDecoderConfig(&config) == 0) return explain(VP8_STATUS_INVALID_PARAM);
-  // The pixels' own header counts, not the one around it: libwebp would write that many.
-  const VP8StatusCode known = WebPGetFeatures(frame.data.data(), frame.data.size(), &config.input);
-  if (known != VP8_STATUS_OK) return explain(known);
-  if (config.input.width != frame.size.width || config.input.height != frame.size.height) {
-    return damaged("its frame and its pixels differ in size");
-  }
   const size_t stride = static_cast<size_t>(canvas.size.width) * 3;
   const size_t start = static_cast<size_t>(frame.y) * stride + static_cast<size_t>(frame.x) * 3;
   config.output.colorspace = MODE_RGB;

@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/dummy.h"
+#include "io/hf_cache.h"
 #include "io/mapped_file.h"
 #include "io/model_tensors.h"
 
@@ -61,16 +62,23 @@ Result<ModelFiles> open_preset(const std::string& preset) {
   if (!data) return data.error();
   ModelFiles files;
   files.name = preset + " (random weights)";
-  files.text_folder = *data + "/qwen3-vl-tokenizer";
+  files.text_folder = *data + "/" + text_folder_name(preset_variant(preset));
   files.config = *config;
   files.generation.eos_token_ids = {151645, 151643};
   files.video_processor.min_pixels = 4096;
   files.video_processor.max_pixels = 25'165'824;
-  files.weights = make_dummy_source(*config);
+  Result<std::unique_ptr<TensorSource>> weights =
+      model_tensors(make_dummy_source(*config), *config);
+  if (!weights) return weights.error();
+  files.weights = *std::move(weights);
   return files;
 }
 
 }  // namespace
+
+std::string text_folder_name(Variant variant) {
+  return variant == Variant::thinking ? "qwen3-vl-thinking" : "qwen3-vl-tokenizer";
+}
 
 Result<std::string> data_folder() {
   if (const char* set = std::getenv("QVL_DATA_DIR"); set != nullptr && *set != '\0')
@@ -92,24 +100,37 @@ Result<std::string> data_folder() {
                ""};
 }
 
+Result<ModelFolder> find_model(const std::string& model) {
+  std::error_code ignored;
+  if (fs::is_directory(model, ignored)) {
+    const fs::path path = fs::absolute(model, ignored).lexically_normal();
+    return ModelFolder{
+        (path.has_filename() ? path.filename() : path.parent_path().filename()).string(), model};
+  }
+  if (preset_config(model)) {
+    return Error{
+        ErrorCode::file_not_found,
+        "'" + model + "' is a preset; add --load-format dummy for random weights of its shape", ""};
+  }
+  const std::optional<HfId> id = parse_hf_id(model);
+  if (!id || fs::exists(model, ignored)) {
+    return Error{ErrorCode::file_not_found,
+                 "expected a checkpoint folder or an id such as Qwen/Qwen3-VL-2B-Instruct", model};
+  }
+  const Result<HfSnapshot> snapshot = find_in_hf_cache(hf_hub_folder(), *id);
+  if (!snapshot) return snapshot.error();
+  return ModelFolder{snapshot->id, snapshot->folder};
+}
+
 Result<ModelFiles> open_model(const std::string& model, LoadFormat format) {
   if (format == LoadFormat::dummy) return open_preset(model);
-  std::error_code ignored;
-  if (!fs::is_directory(model, ignored)) {
-    if (preset_config(model)) {
-      return Error{
-          ErrorCode::file_not_found,
-          "'" + model + "' is a preset; add --load-format dummy for random weights of its shape",
-          ""};
-    }
-    return Error{ErrorCode::file_not_found, "expected a checkpoint folder", model};
-  }
+  const Result<ModelFolder> found = find_model(model);
+  if (!found) return found.error();
+  const std::string& folder = found->folder;
   ModelFiles files;
-  files.name = fs::path(model).lexically_normal().filename().string();
-  if (files.name.empty())
-    files.name = fs::path(model).lexically_normal().parent_path().filename().string();
-  files.text_folder = model;
-  const std::string config_path = model + "/config.json";
+  files.name = found->name;
+  files.text_folder = folder;
+  const std::string config_path = folder + "/config.json";
   const Result<std::string> text = read_file(config_path, kMaxConfigBytes);
   if (!text) return in_file(text.error(), config_path);
   Result<ModelConfig> config = parse_model_config(*text);
@@ -119,21 +140,21 @@ Result<ModelFiles> open_model(const std::string& model, LoadFormat format) {
   files.video_processor.min_pixels = kVideoMinPixels;
   files.video_processor.max_pixels = kVideoMaxPixels;
   for (const Status& read :
-       {read_optional(model, "generation_config.json", parse_generation_config, files.generation),
-        read_optional(model, "preprocessor_config.json", parse_image_processor,
+       {read_optional(folder, "generation_config.json", parse_generation_config, files.generation),
+        read_optional(folder, "preprocessor_config.json", parse_image_processor,
                       files.image_processor),
-        read_optional(model, "video_preprocessor_config.json", parse_video_processor,
+        read_optional(folder, "video_preprocessor_config.json", parse_video_processor,
                       files.video_processor),
         check_patches(files.image_processor, files.config.vision,
-                      model + "/preprocessor_config.json"),
+                      folder + "/preprocessor_config.json"),
         check_patches(files.video_processor, files.config.vision,
-                      model + "/video_preprocessor_config.json")}) {
+                      folder + "/video_preprocessor_config.json")}) {
     if (!read) return read.error();
   }
-  Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(model);
-  if (!weights) return in_file(weights.error(), model);
+  Result<std::unique_ptr<TensorSource>> weights = open_checkpoint(folder);
+  if (!weights) return in_file(weights.error(), folder);
   weights = model_tensors(std::move(*weights), files.config);
-  if (!weights) return in_file(weights.error(), model);
+  if (!weights) return in_file(weights.error(), folder);
   files.weights = std::move(*weights);
   return files;
 }

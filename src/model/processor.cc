@@ -16,12 +16,36 @@ namespace {
 
 constexpr size_t kMaxConfigBytes = 4U << 20;
 
-/// chat_template.jinja, or the template inside chat_template.json or tokenizer_config.json, as the
-/// reference looks.
-Result<std::string> find_template(const std::string& folder, const std::string& file) {
-  if (!file.empty()) return read_file(file, kMaxConfigBytes);
+struct TemplateSource {
+  std::string text;
+  std::string path;  ///< for messages
+};
+
+Result<TemplateSource> read_template(const std::string& path) {
+  Result<std::string> text = read_file(path, kMaxConfigBytes);
+  if (!text) return text.error();
+  return TemplateSource{std::move(*text), path};
+}
+
+/// The field of a JSON file: a text, or a list of named ones of which "default" counts.
+const std::string* template_field(const nlohmann::json& document) {
+  const auto field = document.find("chat_template");
+  if (!document.is_object() || field == document.end()) return nullptr;
+  if (field->is_string()) return field->get_ptr<const std::string*>();
+  for (const nlohmann::json& entry : *field) {
+    if (!entry.is_object() || entry.value("name", nlohmann::json()) != "default") continue;
+    const auto text = entry.find("template");
+    if (text != entry.end() && text->is_string()) return text->get_ptr<const std::string*>();
+  }
+  return nullptr;
+}
+
+/// `file` if given, else the checkpoint's own, in the places and order in which the reference
+/// looks.
+Result<TemplateSource> find_template(const std::string& folder, const std::string& file) {
+  if (!file.empty()) return read_template(file);
   const std::string jinja = folder + "/chat_template.jinja";
-  if (std::filesystem::exists(jinja)) return read_file(jinja, kMaxConfigBytes);
+  if (std::filesystem::exists(jinja)) return read_template(jinja);
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const std::string path = folder + "/" + name;
     if (!std::filesystem::exists(path)) continue;
@@ -29,9 +53,7 @@ Result<std::string> find_template(const std::string& folder, const std::string& 
     if (!text) return text.error();
     const auto json = nlohmann::json::parse(*text, nullptr, false);
     if (json.is_discarded()) return Error{ErrorCode::bad_json, "", path};
-    if (json.is_object() && json.contains("chat_template") && json["chat_template"].is_string()) {
-      return json["chat_template"].get<std::string>();
-    }
+    if (const std::string* found = template_field(json)) return TemplateSource{*found, path};
   }
   return Error{ErrorCode::file_not_found, "looked for chat_template.jinja and chat_template.json",
                folder};
@@ -41,20 +63,30 @@ PixelBudget pixel_budget(const ProcessorConfig& c) {
   return {c.min_pixels, c.max_pixels, c.patch_size * c.merge_size};
 }
 
+/// The smaller of two limits of the longer side, where 0 is none.
+ImageOptions within_edge(ImageOptions options, int max_edge) {
+  if (options.max_edge == 0 || (max_edge > 0 && max_edge < options.max_edge)) {
+    options.max_edge = max_edge;
+  }
+  return options;
+}
+
 }  // namespace
 
 Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOptions& options) {
   Result<Tokenizer> tokenizer = Tokenizer::load(model.text_folder + "/tokenizer.json");
   if (!tokenizer) return tokenizer.error();
-  const Result<std::string> source = find_template(model.text_folder, options.chat_template_file);
+  const Result<TemplateSource> source =
+      find_template(model.text_folder, options.chat_template_file);
   if (!source) return source.error();
-  Result<ChatTemplate> chat_template = ChatTemplate::parse(*source);
+  Result<ChatTemplate> chat_template = ChatTemplate::parse(source->text, source->path);
   if (!chat_template) return chat_template.error();
 
   Processor processor(std::move(*tokenizer), std::move(*chat_template), model.config);
   processor.image_config_ = model.image_processor;
   processor.video_config_ = model.video_processor;
   processor.video_wrapper_ = options.video_wrapper;
+  processor.max_image_edge_ = options.max_image_edge;
   for (ProcessorConfig* c : {&processor.image_config_, &processor.video_config_}) {
     if (options.min_pixels > 0) c->min_pixels = options.min_pixels;
     if (options.max_pixels > 0) c->max_pixels = options.max_pixels;
@@ -73,7 +105,8 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
   const ProcessorConfig& c = image_config_;
-  const Result<Size> size = scaled_size(image->size, options, image_budgets_);
+  const Result<Size> size =
+      scaled_size(image->size, within_edge(options, max_image_edge_), image_budgets_);
   if (!size) return Error{size.error().code, size.error().detail, path};
   const Image resized = resize_bicubic(*image, *size);
   MediaItem item;

@@ -21,6 +21,7 @@ namespace qvl {
 struct ProcessorOptions {
   int64_t max_pixels = 0;  ///< per picture; 0: as the checkpoint says
   int64_t min_pixels = 0;
+  int max_image_edge = 0;  ///< longer side of a scaled picture at most; 0: no limit of its own
   VideoWrapper video_wrapper = VideoWrapper::replaced;
   std::string chat_template_file;  ///< instead of the checkpoint's own
 };
@@ -61,6 +62,7 @@ class Processor {
   ProcessorConfig image_config_;
   ProcessorConfig video_config_;
   VideoWrapper video_wrapper_ = VideoWrapper::replaced;
+  int max_image_edge_ = 0;
 };
 
 }  // namespace qvl

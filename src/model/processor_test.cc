@@ -1,6 +1,10 @@
 #include "model/processor.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 namespace qvl {
 namespace {
@@ -48,6 +52,60 @@ TEST(Processor, ImpossibleLimitsNameThePicture) {
             kCard +
                 ": the limits of a picture's size cannot be used: found min_pixels 9000 above "
                 "max_pixels 8000; give areas in pixels, such as 65536 and 1048576");
+}
+
+/// The tiny model with another template file.
+class ProcessorTemplateTest : public testing::Test {
+ protected:
+  ProcessorTemplateTest()
+      : folder_(testing::TempDir() + "qvl_processor_template_" + std::to_string(::getpid())) {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    for (const auto& file : std::filesystem::directory_iterator(kModel)) {
+      const std::filesystem::path name = file.path().filename();
+      if (name == "chat_template.jinja" || name == "tokenizer_config.json") continue;
+      std::filesystem::create_symlink(file.path(), folder_ / name);
+    }
+  }
+  ~ProcessorTemplateTest() override { std::filesystem::remove_all(folder_); }
+
+  void write(const char* name, const char* text) const { std::ofstream(folder_ / name) << text; }
+
+  Result<Processor> load() const {
+    const Result<ModelFiles> model = open_model(folder_.string(), LoadFormat::checkpoint);
+    if (!model) return model.error();
+    return Processor::load(*model, {});
+  }
+
+  std::string render() const {
+    const Result<Processor> processor = load();
+    if (!processor) return processor.error().message();
+    const auto messages = nlohmann::ordered_json::parse(R"([{"role": "user", "content": "Hi"}])");
+    const Result<std::string> text = processor->render(messages, nullptr);
+    return text ? *text : text.error().message();
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(ProcessorTemplateTest, IsFoundWhereverCheckpointsKeepIt) {
+  EXPECT_NE(render().find("looked for chat_template.jinja"), std::string::npos);
+  write("tokenizer_config.json", R"({"chat_template": "A {{ messages[0].content }}"})");
+  EXPECT_EQ(render(), "A Hi");
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "B"}]})");
+  EXPECT_EQ(render(), "B");
+  write("chat_template.json", R"({"chat_template": "C"})");
+  EXPECT_EQ(render(), "C");
+  write("chat_template.jinja", "D");
+  EXPECT_EQ(render(), "D");
+}
+
+TEST_F(ProcessorTemplateTest, ErrorsNameItsFileAndLine) {
+  write("chat_template.jinja", "one\n{% if %}");
+  EXPECT_NE(render().find((folder_ / "chat_template.jinja").string() + ":2: "), std::string::npos)
+      << render();
 }
 
 }  // namespace

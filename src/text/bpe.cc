@@ -152,7 +152,8 @@ const Bpe::Slot* Bpe::find(int32_t left, int32_t right) const {
   return nullptr;
 }
 
-int32_t Bpe::rank(int32_t left, int32_t right) const {
+int32_t Bpe::rank(int32_t left, int32_t right, Scratch& scratch) const {
+  ++scratch.lookups;
   const Slot* slot = find(left, right);
   return slot != nullptr ? slot->rank : kNoRank;
 }
@@ -171,7 +172,7 @@ void Bpe::merge_short(std::string_view piece, Scratch& scratch, std::vector<int3
   ids.clear();
   ranks.clear();
   for (const char c : piece) ids.push_back(byte_ids_[static_cast<uint8_t>(c)]);
-  for (size_t i = 0; i + 1 < ids.size(); ++i) ranks.push_back(rank(ids[i], ids[i + 1]));
+  for (size_t i = 0; i + 1 < ids.size(); ++i) ranks.push_back(rank(ids[i], ids[i + 1], scratch));
   while (!ranks.empty()) {
     const auto lowest = std::min_element(ranks.begin(), ranks.end());
     if (*lowest == kNoRank) break;
@@ -179,8 +180,8 @@ void Bpe::merge_short(std::string_view piece, Scratch& scratch, std::vector<int3
     ids[i] = find(ids[i], ids[i + 1])->joined;
     ids.erase(ids.begin() + static_cast<ptrdiff_t>(i) + 1);
     ranks.erase(lowest);
-    if (i > 0) ranks[i - 1] = rank(ids[i - 1], ids[i]);
-    if (i + 1 < ids.size()) ranks[i] = rank(ids[i], ids[i + 1]);
+    if (i > 0) ranks[i - 1] = rank(ids[i - 1], ids[i], scratch);
+    if (i + 1 < ids.size()) ranks[i] = rank(ids[i], ids[i + 1], scratch);
   }
   out.insert(out.end(), ids.begin(), ids.end());
 }
@@ -204,7 +205,7 @@ void Bpe::merge_long(std::string_view piece, Scratch& scratch, std::vector<int32
     const Symbol& left = symbols[position];
     if (left.next < 0) return Candidate{kNoRank, position, -1, -1};
     const int32_t right = symbols[left.next].id;
-    return Candidate{rank(left.id, right), position, left.id, right};
+    return Candidate{rank(left.id, right, scratch), position, left.id, right};
   };
   const auto push = [&](int32_t position) {
     const Candidate c = candidate(position);

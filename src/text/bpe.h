@@ -71,6 +71,7 @@ class Bpe {
     std::vector<int32_t> ranks;
     std::vector<Symbol> symbols;
     std::vector<Candidate> heap;
+    int64_t lookups = 0;  ///< of pairs, by all encodings so far: the work that was done
   };
 
   /// Appends the tokens of one piece of at most INT32_MAX bytes.
@@ -85,7 +86,7 @@ class Bpe {
   };
 
   const Slot* find(int32_t left, int32_t right) const;
-  int32_t rank(int32_t left, int32_t right) const;
+  int32_t rank(int32_t left, int32_t right, Scratch& scratch) const;
   void merge(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;
   void merge_short(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;
   void merge_long(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;

@@ -6,6 +6,7 @@
 /// share.
 
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -26,8 +27,9 @@ struct TemplateLimits {
 
 class ChatTemplate {
  public:
-  /// Errors name the line of the template.
-  static Result<ChatTemplate> parse(std::string_view source, TemplateLimits limits = {});
+  /// Errors are "NAME:LINE: what", here and while rendering. `name` is the source's file, say.
+  static Result<ChatTemplate> parse(std::string_view source, std::string name = "chat_template",
+                                    TemplateLimits limits = {});
 
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
@@ -37,8 +39,9 @@ class ChatTemplate {
   /// add_generation_prompt, … Text of the template itself has Origin::template_text; strings below
   /// a message with role "assistant" have Origin::assistant; every other string of the context has
   /// Origin::user, whatever the template does with it. Neighbouring pieces of one origin are
-  /// joined.
-  Result<std::vector<TextPiece>> render(const nlohmann::ordered_json& context) const;
+  /// joined. `now` is the time that strftime_now of the template shows, in local time.
+  Result<std::vector<TextPiece>> render(const nlohmann::ordered_json& context,
+                                        std::time_t now = std::time(nullptr)) const;
 
  private:
   struct Program;

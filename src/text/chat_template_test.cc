@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -18,7 +19,7 @@ std::string read_file(const std::string& path) {
 /// The rendered text, or the error's code and detail.
 std::string render(std::string_view source, const ordered_json& context = ordered_json::object(),
                    TemplateLimits limits = {}) {
-  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, limits);
+  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, "t", limits);
   const auto describe = [](const Error& e) {
     return std::string(error_info(e.code).name) + ": " + e.detail;
   };
@@ -46,12 +47,20 @@ std::string origins(std::string_view source, const ordered_json& context) {
 
 class StockTemplates : public testing::Test {
  protected:
+  /// Also with the template of the same behaviour that is written in another way.
   static std::string instruct(const ordered_json& context) {
-    return render(read_file(QVL_SOURCE_DIR "/models/qwen3-vl-tokenizer/chat_template.jinja"),
-                  context);
+    return same("models/qwen3-vl-tokenizer/chat_template.jinja", "tests/text/instruct_macros.jinja",
+                context);
   }
   static std::string thinking(const ordered_json& context) {
-    return render(read_file(QVL_SOURCE_DIR "/tests/text/thinking.jinja"), context);
+    return same("tests/text/thinking.jinja", "tests/text/thinking_macros.jinja", context);
+  }
+  static std::string same(const std::string& first, const std::string& second,
+                          const ordered_json& context) {
+    const std::string folder = QVL_SOURCE_DIR "/";
+    const std::string out = render(read_file(folder + first), context);
+    EXPECT_EQ(render(read_file(folder + second), context), out);
+    return out;
   }
   static ordered_json json(const char* text) { return ordered_json::parse(text); }
 
@@ -189,12 +198,15 @@ TEST_F(StockTemplates, OnlyThinkingKeepsALateSystemMessage) {
 TEST_F(StockTemplates, ImageUrlIsAPictureButVideoUrlIsNothing) {
   EXPECT_EQ(
       instruct(json(
-          R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "d"}]}]})")),
-      "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>d<|im_end|>\n");
+          R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "d"}]}],
+      "add_generation_prompt": true})")),
+      "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>d<|im_end|>\n"
+      "<|im_start|>assistant\n");
   EXPECT_EQ(
       instruct(json(
-          R"({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}, {"type": "text", "text": "d"}]}]})")),
-      "<|im_start|>user\nd<|im_end|>\n");
+          R"({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}, {"type": "text", "text": "d"}]}],
+      "add_generation_prompt": true})")),
+      "<|im_start|>user\nd<|im_end|>\n<|im_start|>assistant\n");
 }
 
 TEST_F(StockTemplates, ThinkingNumbersAPictureOfTheSystemPromptZero) {
@@ -230,23 +242,57 @@ TEST_F(StockTemplates, OnlyTemplateTextIsTemplateText) {
             "u(r)t(\n</tool_response><|im_end|>\n)");
 }
 
-TEST(ChatTemplate, RendersAsJinja2Does) {
-  std::ifstream file(QVL_SOURCE_DIR "/tests/text/template_cases.jsonl");
-  int cases = 0;
-  for (std::string line; std::getline(file, line); ++cases) {
-    const ordered_json row = ordered_json::parse(line);
-    const std::string source =
-        row.contains("source") ? row["source"].get<std::string>()
-                               : read_file(QVL_SOURCE_DIR "/" + row["template"].get<std::string>());
-    const Result<ChatTemplate> parsed = ChatTemplate::parse(source);
-    if (row.contains("error")) {
-      EXPECT_FALSE(parsed && parsed->render(row["context"])) << line;
-      continue;
-    }
-    ASSERT_TRUE(parsed) << parsed.error().message() << "\n" << line;
-    EXPECT_EQ(render(source, row["context"]), row["expected"].get<std::string>()) << line;
+/// The rows of tests/text/NAME, or of the file of this name in the folder that the environment
+/// variable QVL_TEMPLATE_CASES names, where there may be many more.
+std::vector<ordered_json> rows(const std::string& name) {
+  const char* const folder = std::getenv("QVL_TEMPLATE_CASES");
+  std::ifstream file((folder != nullptr ? folder : QVL_SOURCE_DIR "/tests/text") + ("/" + name));
+  std::vector<ordered_json> out;
+  for (std::string line; std::getline(file, line);) out.push_back(ordered_json::parse(line));
+  return out;
+}
+
+/// Whether `source` renders as `expected` says: a text, or null for an error.
+void expect_rendering(const std::string& source, const ordered_json& context,
+                      const ordered_json& expected, const std::string& what) {
+  constexpr std::time_t kNoonOfMarchFirst2026 = 1772366400;  // what strftime_now was made with
+  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, "t");
+  if (!parsed) {
+    EXPECT_TRUE(expected.is_null()) << parsed.error().message() << "\n" << what;
+    return;
   }
-  EXPECT_EQ(cases, 299);
+  const auto pieces = parsed->render(context, kNoonOfMarchFirst2026);
+  if (!pieces) {
+    EXPECT_TRUE(expected.is_null()) << pieces.error().message() << "\n" << what;
+    return;
+  }
+  std::string text;
+  for (const TextPiece& piece : *pieces) text += piece.text;
+  if (expected.is_null()) {
+    ADD_FAILURE() << "Jinja2 fails, found:\n" << text << "\n" << what;
+  } else {
+    EXPECT_EQ(text, expected.get<std::string>()) << what;
+  }
+}
+
+TEST(ChatTemplate, ConversationsRenderAsInJinja2) {
+  const std::vector<ordered_json> conversations = rows("template_conversations.jsonl");
+  EXPECT_GE(conversations.size(), 70U);
+  for (const ordered_json& row : conversations) {
+    for (const auto& [name, expected] : row["expected"].items()) {
+      expect_rendering(read_file(QVL_SOURCE_DIR "/" + name), row["context"], expected,
+                       name + ": " + row["context"].dump());
+    }
+  }
+}
+
+TEST(ChatTemplate, ConstructsRenderAsInJinja2) {
+  const std::vector<ordered_json> constructs = rows("template_constructs.jsonl");
+  EXPECT_GE(constructs.size(), 400U);
+  for (size_t i = 1; i < constructs.size(); ++i) {
+    const std::string source = constructs[i][0].get<std::string>();
+    expect_rendering(source, constructs[0], constructs[i][1], source);
+  }
 }
 
 TEST(ChatTemplate, TransformedTextKeepsItsOrigin) {
@@ -278,20 +324,17 @@ TEST(ChatTemplate, TransformedTextKeepsItsOrigin) {
 }
 
 TEST(ChatTemplate, ErrorsNameTheLine) {
-  EXPECT_EQ(render("a\nb\n{{ x"), "bad_template: line 3: a tag has no '}}'");
-  EXPECT_EQ(render("a\n{% if x %}"),
-            "bad_template: line 2: the template ends, expected {% elif %}");
+  EXPECT_EQ(render("a\nb\n{{ x"), "bad_template: t:3: a tag has no '}}'");
+  EXPECT_EQ(render("a\n{% if x %}"), "bad_template: t:2: the template ends, expected {% elif %}");
   EXPECT_EQ(render("\n\n{% include 'x' %}"),
-            "bad_template: line 3: the tag 'include' is not supported here");
-  EXPECT_EQ(
-      render("a\n\n{{ x.y }}"),
-      "bad_messages: line 3 of the template: cannot take its attribute 'y': 'x' is undefined");
+            "bad_template: t:3: the tag 'include' is not supported here");
+  EXPECT_EQ(render("a\n\n{{ x.y }}"),
+            "bad_messages: t:3: cannot take its attribute 'y': 'x' is undefined");
   EXPECT_EQ(render("{{ [\n1,\n5|length] }}"),
-            "bad_messages: line 3 of the template: cannot take its length: found int");
-  EXPECT_EQ(render("{{ raise_exception('no roles') }}"),
-            "bad_messages: line 1 of the template: no roles");
+            "bad_messages: t:3: cannot take its length: found int");
+  EXPECT_EQ(render("{{ raise_exception('no roles') }}"), "bad_messages: t:1: no roles");
   EXPECT_EQ(render("x", ordered_json::array()),
-            "bad_messages: line 0 of the template: the variables are not a JSON object");
+            "bad_messages: t:0: the variables are not a JSON object");
 }
 
 TEST(ChatTemplate, NestingHasALimit) {
@@ -318,7 +361,7 @@ TEST(ChatTemplate, NestingHasALimit) {
                                       "{{ " + nested("x(", "1", ")", levels) + " }}",
                                       "{{ " + nested("x[", "1", "]", levels) + " }}",
                                       "{{ " + nested("1|d(", "1", ")", levels) + " }}"}) {
-      EXPECT_EQ(render(source), "template_limit: line 1: nested more than 64 levels deep")
+      EXPECT_EQ(render(source), "template_limit: t:1: nested more than 64 levels deep")
           << source.substr(0, 30);
     }
   }
@@ -343,8 +386,7 @@ TEST(ChatTemplate, ChainsMayBeLong) {
 
 TEST(ChatTemplate, StepsHaveALimit) {
   const TemplateLimits limits{.max_steps = 100'000};
-  const std::string ended =
-      "template_limit: line 1 of the template: it took more than 100000 steps";
+  const std::string ended = "template_limit: t:1: it took more than 100000 steps";
   for (const char* source :
        {"{% for i in range(1000000000) %}{% endfor %}",
         "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
@@ -372,21 +414,20 @@ TEST(ChatTemplate, ValuesHaveALimitOfDepth) {
     return render(std::string(source).replace(source.find('N'), 1, levels));
   };
   EXPECT_EQ(with("63"), "1");
-  EXPECT_EQ(with("64"),
-            "template_limit: line 1 of the template: a value is nested more than 64 levels deep");
+  EXPECT_EQ(with("64"), "template_limit: t:1: a value is nested more than 64 levels deep");
   ordered_json deep = 1;
   for (int i = 0; i < 200; ++i) deep = ordered_json::array({deep});
   EXPECT_EQ(render("x", {{"deep", deep}}),
-            "template_limit: line 0 of the template: the conversation is nested more than 64 "
+            "template_limit: t:0: the conversation is nested more than 64 "
             "levels deep");
 }
 
 TEST(ChatTemplate, MacrosCannotRecurseWithoutEnd) {
   EXPECT_EQ(render("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}"),
-            "template_limit: line 1 of the template: it is nested too deeply");
+            "template_limit: t:1: it is nested too deeply");
   EXPECT_EQ(render("{% macro f(x) %}{{ f(f) }}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ "
                    "[[[[f(x)]]]] }}{% endmacro %}{{ g(1) }}"),
-            "template_limit: line 1 of the template: it is nested too deeply");
+            "template_limit: t:1: it is nested too deeply");
 }
 
 TEST(ChatTemplate, OutputAndSourceHaveLimits) {
@@ -397,12 +438,12 @@ TEST(ChatTemplate, OutputAndSourceHaveLimits) {
       1000U);
   EXPECT_EQ(
       render("{% for i in range(101) %}0123456789{% endfor %}", ordered_json::object(), limits),
-      "template_limit: line 1 of the template: it prints more than 1000 bytes");
+      "template_limit: t:1: it prints more than 1000 bytes");
   EXPECT_EQ(render("{{ 'ab' * 501 }}", ordered_json::object(), limits),
-            "template_limit: line 1 of the template: a repeated text or list becomes too large");
+            "template_limit: t:1: a repeated text or list becomes too large");
   EXPECT_EQ(render(std::string(100, 'x'), ordered_json::object(), limits), std::string(100, 'x'));
   EXPECT_EQ(render(std::string(101, 'x'), ordered_json::object(), limits),
-            "template_limit: found 101 bytes, expected at most 100");
+            "template_limit: t: found 101 bytes, expected at most 100");
 }
 
 TEST(ChatTemplate, IntegersDoNotOverflow) {
@@ -410,12 +451,12 @@ TEST(ChatTemplate, IntegersDoNotOverflow) {
        {"9223372036854775807 + 1", "-9223372036854775807 - 2", "2 ** 63", "4611686018427387904 * 2",
         "(-9223372036854775807 - 1) // -1", "-(-9223372036854775807 - 1)"}) {
     EXPECT_EQ(render(std::string("{{ ") + sum + " }}"),
-              "bad_messages: line 1 of the template: an integer becomes too large")
+              "bad_messages: t:1: an integer becomes too large")
         << sum;
   }
   EXPECT_EQ(render("{{ (-9223372036854775807 - 1) % -1 }}"), "0");
   EXPECT_EQ(render("{{ 99999999999999999999 }}"),
-            "bad_template: line 1: the number 99999999999999999999 is too large");
+            "bad_template: t:1: the number 99999999999999999999 is too large");
   EXPECT_EQ(render("{{ 'abc'[::-9223372036854775807] }}{{ 'abc'[9223372036854775807:] }}"), "c");
 }
 

@@ -63,7 +63,9 @@ struct Conditional {
 
 struct CallArguments {
   std::vector<ExpressionPtr> positional;
-  std::vector<std::pair<std::string, ExpressionPtr>> named;
+  std::vector<std::pair<Value, ExpressionPtr>> named;  ///< names are texts
+  ExpressionPtr more_positional;                       ///< *list; may be null
+  ExpressionPtr more_named;                            ///< **dict; may be null
 };
 struct Attribute {
   std::string name;
@@ -78,11 +80,13 @@ struct Call {
   CallArguments arguments;
 };
 struct FilterUse {
-  TemplateFilter filter;
+  TemplateFilter filter;  ///< null: there is none of this name, an error where it is reached
+  std::string name;
   CallArguments arguments;
 };
 struct TestUse {
-  TemplateTest test;
+  TemplateTest test;  ///< null: there is none of this name, an error where it is reached
+  std::string name;
   bool negated;
   CallArguments arguments;
 };
@@ -113,19 +117,22 @@ struct IfStatement {
   std::vector<std::pair<ExpressionPtr, Block>> branches;
   Block otherwise;
 };
-/// A name, or an attribute of a namespace.
-struct Target {
-  std::string name;
-  std::string attribute;
-};
+struct Target;
 struct Targets {
   std::vector<Target> targets;
   bool unpacks;  ///< a tuple, even of one
+};
+/// A name, an attribute of a namespace, or in brackets a tuple of targets.
+struct Target {
+  std::string name;
+  std::string attribute;
+  Targets nested;  ///< without a name
 };
 struct ForStatement {
   Targets targets;
   ExpressionPtr items;
   ExpressionPtr condition;  ///< may be null
+  bool is_recursive;
   Block body;
   Block otherwise;
 };
@@ -139,23 +146,34 @@ struct CaptureStatement {
   Block body;
   std::vector<Target> target;  ///< one, or none to print
 };
+/// A macro, or the body of a call block, which is a macro named "caller".
 struct MacroStatement {
   std::string name;
   std::vector<std::pair<std::string, ExpressionPtr>> parameters;  ///< default may be null
+  bool uses_caller = false;
+  bool uses_kwargs = false;   ///< takes named arguments that are no parameters
+  bool uses_varargs = false;  ///< takes more arguments than it has parameters
+  Block body;
+};
+/// {% call(x) f(y) %}…{% endcall %}
+struct CallBlock {
+  MacroStatement caller;
+  ExpressionPtr callee;
+  CallArguments arguments;
+};
+/// {% with a = 1 %}: all values are evaluated outside.
+struct WithStatement {
+  std::vector<std::pair<Targets, ExpressionPtr>> variables;
   Block body;
 };
 struct LoopControl {
   bool is_break;
 };
-/// Tags that only group.
-struct Group {
-  Block body;
-};
 
 struct Statement {
   int line;
   std::variant<Literal, Print, IfStatement, ForStatement, SetStatement, CaptureStatement,
-               MacroStatement, LoopControl, Group>
+               MacroStatement, CallBlock, WithStatement, LoopControl>
       node;
 };
 

@@ -20,8 +20,9 @@ class TokenCursor {
  public:
   using Type = TemplateToken::Type;
 
-  TokenCursor(std::vector<TemplateToken> tokens, int max_depth)
-      : tokens_(std::move(tokens)), max_depth_(max_depth) {}
+  /// `name` is what errors call the template.
+  TokenCursor(std::vector<TemplateToken> tokens, std::string_view name, int max_depth)
+      : tokens_(std::move(tokens)), name_(name), max_depth_(max_depth) {}
 
   const std::optional<Error>& error() const { return error_; }
   bool failed() const { return error_.has_value(); }
@@ -82,7 +83,7 @@ class TokenCursor {
   }
 
   void fail(ErrorCode code, std::string_view what) {
-    if (!error_) error_ = Error{code, fmt::format("line {}: {}", token().line, what), {}};
+    if (!error_) error_ = Error{code, fmt::format("{}:{}: {}", name_, token().line, what), {}};
     next_ = tokens_.size() - 1;
   }
   void fail(std::string_view what) { fail(ErrorCode::bad_template, what); }
@@ -95,6 +96,7 @@ class TokenCursor {
 
  private:
   std::vector<TemplateToken> tokens_;
+  std::string_view name_;
   size_t next_ = 0;
   int depth_ = 0;
   int max_depth_;

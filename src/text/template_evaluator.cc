@@ -1,6 +1,7 @@
 #include "text/template_evaluator.h"
 
 #include <algorithm>
+#include <deque>
 
 namespace qvl {
 namespace {
@@ -13,11 +14,32 @@ constexpr int kMaxNodesOnStack = 1000;
 
 enum class Flow { normal, break_loop, continue_loop };
 
+}  // namespace
+
+/// The variables of one run of a block, and the scope around the block.
+struct TemplateScope {
+  struct Variable {
+    std::string_view name;
+    Value value;
+  };
+  TemplateScope* parent;
+  std::vector<Variable> variables;
+  bool captured;  ///< by a macro or loop made in it, which may outlive the run
+
+  Value* find(std::string_view name) {
+    for (Variable& v : variables) {
+      if (v.name == name) return &v.value;
+    }
+    return nullptr;
+  }
+};
+
+namespace {
+
 class Evaluator {
  public:
-  Evaluator(TemplateRuntime& runtime, const Value& context) : runtime_(runtime), context_(context) {
-    scopes_.emplace_back();
-  }
+  Evaluator(TemplateRuntime& runtime, const Value& context)
+      : runtime_(runtime), context_(context), scope_(new_scope(nullptr)) {}
 
   OriginText run(const Block& body) {
     OriginText out;
@@ -28,12 +50,6 @@ class Evaluator {
   }
 
  private:
-  struct Variable {
-    std::string_view name;
-    Value value;
-  };
-  using Scope = std::vector<Variable>;
-
   /// Counts a node on the stack for as long as it lives.
   class Nesting {
    public:
@@ -52,33 +68,73 @@ class Evaluator {
 
   // Variables.
 
-  Value* find_in_scope(size_t scope, std::string_view name) {
-    for (Variable& v : scopes_[scope]) {
-      if (v.name == name) return &v.value;
+  TemplateScope* new_scope(TemplateScope* parent) {
+    if (free_scopes_.empty()) return &scopes_.emplace_back(TemplateScope{parent, {}, false});
+    TemplateScope* const scope = free_scopes_.back();
+    free_scopes_.pop_back();
+    scope->parent = parent;
+    return scope;
+  }
+
+  /// Makes a scope the current one for as long as it lives.
+  class Inside {
+   public:
+    Inside(Evaluator& evaluator, TemplateScope* scope)
+        : evaluator_(evaluator), outer_(std::exchange(evaluator.scope_, scope)) {}
+    ~Inside() {
+      TemplateScope* const scope = std::exchange(evaluator_.scope_, outer_);
+      if (scope->captured) return;
+      scope->variables.clear();
+      evaluator_.free_scopes_.push_back(scope);
     }
-    return nullptr;
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+   private:
+    Evaluator& evaluator_;
+    TemplateScope* outer_;
+  };
+
+  /// The current scope, kept with those around it to the end of the rendering.
+  TemplateScope* captured_scope() {
+    for (TemplateScope* s = scope_; s != nullptr && !s->captured; s = s->parent) {
+      s->captured = runtime_.spend(8);  // pays for its memory
+    }
+    return scope_;
+  }
+
+  /// What `body` prints, as a value.
+  template <class Body>
+  Value captured(Body body) {
+    OriginText text;
+    OriginText* const outer = std::exchange(out_, &text);
+    body();
+    out_ = outer;
+    return runtime_.text(std::move(text));
   }
 
   Value lookup(const std::string& name) {
-    // Inside a macro, the scopes between its own and the template's belong to its caller.
-    for (size_t i = scopes_.size(); i-- > first_visible_scope_;) {
-      if (const Value* found = find_in_scope(i, name)) return *found;
+    for (TemplateScope* s = scope_; s != nullptr; s = s->parent) {
+      if (const Value* found = s->find(name)) return *found;
     }
-    if (const Value* found = find_in_scope(0, name)) return *found;
     if (const Value* found = context_.dict->find(name)) return *found;
-    if (const auto function = find_global(name)) return runtime_.callable({function, {}, nullptr});
+    if (const auto function = find_global(name)) return runtime_.callable({function, {}});
     return Value::undefined(&name);
   }
 
   void assign(std::string_view name, const Value& value) {
-    if (Value* found = find_in_scope(scopes_.size() - 1, name)) {
+    if (Value* found = scope_->find(name)) {
       *found = value;
     } else {
-      scopes_.back().push_back({name, value});
+      scope_->variables.push_back({name, value});
     }
   }
 
   void assign(const Target& target, const Value& value) {
+    if (target.name.empty()) {
+      assign(target.nested, value);
+      return;
+    }
     if (target.attribute.empty()) {
       assign(target.name, value);
       return;
@@ -159,24 +215,47 @@ class Evaluator {
 
   Flow run_statement(const ForStatement& statement) {
     const Nesting nesting(*this);
-    const List* items = to_list(runtime_, evaluate(*statement.items));
+    return run_loop(statement, evaluate(*statement.items), 0);
+  }
+
+  Flow run_loop(const ForStatement& statement, const Value& over, int depth) {
+    if (runtime_.failed()) return Flow::normal;
+    const List* items = to_list(runtime_, over);
     if (items != nullptr && statement.condition != nullptr) items = selected(statement, *items);
     if (items == nullptr || runtime_.failed()) return Flow::normal;
-    if (items->items.empty()) return run_block(statement.otherwise);
-    Loop* loop = runtime_.heap().loop(items);
+    Loop loop{items};
+    loop.depth = depth;
+    if (statement.is_recursive) {
+      loop.recursive = &statement;
+      loop.scope = captured_scope();
+    }
     Value loop_value;
     loop_value.kind = Kind::loop;
-    loop_value.loop = loop;
+    loop_value.loop = runtime_.heap().loop(loop);
+    bool completed = false;  // one run of the body at least came to its end, as Jinja counts
     for (const Value& item : items->items) {
-      scopes_.emplace_back();
+      const Inside inside(*this, new_scope(scope_));
       assign("loop", loop_value);
       assign(statement.targets, item);
       const Flow flow = run_block(statement.body);
-      scopes_.pop_back();
       if (flow == Flow::break_loop || !runtime_.spend(1)) break;
-      ++loop->index;
+      completed = completed || flow == Flow::normal;
+      ++loop_value.loop->index;
     }
-    return Flow::normal;
+    if (completed || runtime_.failed()) return Flow::normal;
+    const Inside inside(*this, new_scope(scope_));
+    return run_block(statement.otherwise);
+  }
+
+  /// loop(items) of a recursive loop.
+  Value call_loop(const Loop& loop, const Arguments& arguments) {
+    const Nesting nesting(*this);
+    const auto [items] = arguments.bind(runtime_, std::array<std::string_view, 1>{"iterable"});
+    if (loop.recursive == nullptr) return runtime_.fail("this loop is not marked as recursive");
+    return captured([&, over = items] {
+      const Inside inside(*this, loop.scope);
+      run_loop(*loop.recursive, over, loop.depth + 1);
+    });
   }
 
   /// The items for which the condition of a for statement holds; null after an error.
@@ -184,10 +263,9 @@ class Evaluator {
     std::vector<Value> kept;
     for (const Value& item : items.items) {
       if (!runtime_.spend(1)) return nullptr;
-      scopes_.emplace_back();
+      const Inside inside(*this, new_scope(scope_));
       assign(statement.targets, item);
       if (is_true(evaluate(*statement.condition))) kept.push_back(item);
-      scopes_.pop_back();
     }
     const Value list = runtime_.list(std::move(kept));
     return runtime_.failed() ? nullptr : list.list;
@@ -201,13 +279,11 @@ class Evaluator {
 
   Flow run_statement(const CaptureStatement& statement) {
     const Nesting nesting(*this);
-    OriginText captured;
-    OriginText* const outer = std::exchange(out_, &captured);
-    scopes_.emplace_back();
-    const Flow flow = run_block(statement.body);
-    scopes_.pop_back();
-    out_ = outer;
-    Value value = runtime_.text(std::move(captured));
+    Flow flow = Flow::normal;
+    Value value = captured([&] {
+      const Inside inside(*this, new_scope(scope_));
+      flow = run_block(statement.body);
+    });
     for (const Access& filter : statement.filters) value = apply(value, filter);
     if (runtime_.failed()) return flow;
     if (statement.target.empty()) {
@@ -219,17 +295,37 @@ class Evaluator {
   }
 
   Flow run_statement(const MacroStatement& statement) {
-    assign(statement.name, runtime_.callable({nullptr, {}, &statement}));
+    assign(statement.name, macro_value(statement));
     return Flow::normal;
+  }
+
+  Value macro_value(const MacroStatement& macro) {
+    return runtime_.callable({nullptr, {}, &macro, captured_scope()});
+  }
+
+  Flow run_statement(const CallBlock& statement) {
+    const Nesting nesting(*this);
+    const int line = statement.callee->line;
+    const Value callee = evaluate(*statement.callee);
+    Arguments arguments = evaluate_arguments(statement.arguments, line);
+    arguments.named.emplace_back(runtime_.text("caller", Origin::template_text),
+                                 macro_value(statement.caller));
+    if (!runtime_.failed()) print(call(callee, arguments));
+    return Flow::normal;
+  }
+
+  Flow run_statement(const WithStatement& statement) {
+    const Nesting nesting(*this);
+    std::vector<Value> values;
+    for (const auto& variable : statement.variables) values.push_back(evaluate(*variable.second));
+    if (runtime_.failed()) return Flow::normal;
+    const Inside inside(*this, new_scope(scope_));
+    for (size_t i = 0; i < values.size(); ++i) assign(statement.variables[i].first, values[i]);
+    return run_block(statement.body);
   }
 
   Flow run_statement(const LoopControl& statement) {
     return statement.is_break ? Flow::break_loop : Flow::continue_loop;
-  }
-
-  Flow run_statement(const Group& statement) {
-    const Nesting nesting(*this);
-    return run_block(statement.body);
   }
 
   // Expressions.
@@ -261,7 +357,7 @@ class Evaluator {
     for (const auto& [key_expression, value_expression] : display.entries) {
       const Value key = evaluate(*key_expression);
       const Value value = evaluate(*value_expression);
-      if (!key.is_string() && !key.is_number() && !key.is(Kind::none)) {
+      if (!key.is_string() && !key.is_number() && !key.is(Kind::none) && !key.is_undefined()) {
         return runtime_.wrong_type("use it as a key", key);
       }
       dict.set(key, value);
@@ -381,9 +477,12 @@ class Evaluator {
   }
 
   Value apply(const Value& value, const Slice& slice, int line) {
-    const Value begin = evaluate_optional(slice.begin);
-    const Value end = evaluate_optional(slice.end);
-    const Value step = evaluate_optional(slice.step);
+    const auto bound = [this](const ExpressionPtr& e) {
+      return e != nullptr ? evaluate(*e) : Value::none();
+    };
+    const Value begin = bound(slice.begin);
+    const Value end = bound(slice.end);
+    const Value step = bound(slice.step);
     if (runtime_.failed()) return {};
     runtime_.set_line(line);
     return get_slice(runtime_, value, begin, end, step);
@@ -391,21 +490,28 @@ class Evaluator {
 
   Value apply(const Value& value, const FilterUse& use, int line) {
     const Arguments arguments = evaluate_arguments(use.arguments, line);
+    if (use.filter == nullptr)
+      return runtime_.fail(fmt::format("there is no filter '{}'", use.name));
     return runtime_.failed() ? Value{} : use.filter(runtime_, value, arguments);
   }
 
   Value apply(const Value& value, const TestUse& use, int line) {
     const Arguments arguments = evaluate_arguments(use.arguments, line);
+    if (use.test == nullptr) return runtime_.fail(fmt::format("there is no test '{}'", use.name));
     if (runtime_.failed()) return {};
     return Value::of(use.test(runtime_, value, arguments) != use.negated);
   }
 
   Value apply(const Value& value, const Call& call, int line) {
     const Arguments arguments = evaluate_arguments(call.arguments, line);
-    if (runtime_.failed()) return {};
+    return runtime_.failed() ? Value{} : this->call(value, arguments);
+  }
+
+  Value call(const Value& value, const Arguments& arguments) {
+    if (value.is(Kind::loop)) return call_loop(*value.loop, arguments);
     if (!value.is(Kind::callable)) return runtime_.wrong_type("call it", value);
     const Callable& callable = *value.callable;
-    if (callable.macro != nullptr) return call_macro(*callable.macro, arguments);
+    if (callable.macro != nullptr) return call_macro(*callable.macro, callable.scope, arguments);
     return callable.function(runtime_, callable.self, arguments);
   }
 
@@ -413,56 +519,102 @@ class Evaluator {
     Arguments out;
     for (const ExpressionPtr& a : arguments.positional) out.positional.push_back(evaluate(*a));
     for (const auto& [name, a] : arguments.named) out.named.emplace_back(name, evaluate(*a));
+    const Value more_positional = evaluate_optional(arguments.more_positional);
+    const Value more_named = evaluate_optional(arguments.more_named);
     runtime_.set_line(line);
+    if (runtime_.failed()) return {};
+    if (arguments.more_positional != nullptr) append_list(more_positional, out);
+    if (arguments.more_named != nullptr) append_dict(more_named, out);
     return out;
   }
 
-  Value call_macro(const MacroStatement& macro, const Arguments& arguments) {
-    const Nesting nesting(*this);
-    if (arguments.positional.size() > macro.parameters.size()) {
-      return runtime_.fail(fmt::format("the macro '{}' takes {} arguments, found {}", macro.name,
-                                       macro.parameters.size(), arguments.positional.size()));
-    }
-    Scope scope;
-    for (size_t i = 0; i < macro.parameters.size(); ++i) {
-      const auto& [name, otherwise] = macro.parameters[i];
-      scope.push_back({name, Value::undefined(&name)});
-      if (i < arguments.positional.size()) scope.back().value = arguments.positional[i];
-    }
-    std::vector<bool> given(macro.parameters.size(), false);
-    std::fill_n(given.begin(), arguments.positional.size(), true);
-    for (const auto& argument : arguments.named) {
-      const auto found = std::find_if(scope.begin(), scope.end(),
-                                      [&](const Variable& v) { return v.name == argument.first; });
-      const auto index = static_cast<size_t>(found - scope.begin());
-      if (found == scope.end() || given[index]) {
-        return runtime_.fail(fmt::format("the macro '{}' has no use for the argument '{}'",
-                                         macro.name, argument.first));
-      }
-      found->value = argument.second;
-      given[index] = true;
-    }
+  void append_list(const Value& value, Arguments& out) {
+    const List* items = to_list(runtime_, value);
+    if (items == nullptr || !runtime_.spend(static_cast<int64_t>(items->items.size()))) return;
+    out.positional.insert(out.positional.end(), items->items.begin(), items->items.end());
+  }
 
-    OriginText captured;
-    OriginText* const outer = std::exchange(out_, &captured);
-    const size_t outer_visible = std::exchange(first_visible_scope_, scopes_.size());
-    scopes_.push_back(std::move(scope));
-    for (size_t i = 0; i < given.size(); ++i) {
-      if (given[i] || macro.parameters[i].second == nullptr) continue;
-      const Value value = evaluate(*macro.parameters[i].second);
-      scopes_.back()[i].value = value;
+  void append_dict(const Value& value, Arguments& out) {
+    if (!value.is(Kind::dict)) {
+      runtime_.wrong_type("take named arguments from it", value);
+      return;
     }
-    run_block(macro.body);
-    scopes_.pop_back();
-    first_visible_scope_ = outer_visible;
-    out_ = outer;
-    return runtime_.text(std::move(captured));
+    for (const auto& [name, argument] : value.dict->entries()) {
+      const auto taken = [key = name](const auto& other) {
+        return equal_scalars(other.first, key);
+      };
+      // Looking through all the others for each takes time.
+      if (!runtime_.spend(2 + static_cast<int64_t>(out.named.size() / 8))) return;
+      if (!name.is_string() || std::any_of(out.named.begin(), out.named.end(), taken)) {
+        runtime_.wrong_type("use it as the name of one more argument", name);
+        return;
+      }
+      out.named.emplace_back(name, argument);
+    }
+  }
+
+  Value call_macro(const MacroStatement& macro, TemplateScope* scope, const Arguments& arguments) {
+    const Nesting nesting(*this);
+    const auto& parameters = macro.parameters;
+    const auto& positional = arguments.positional;
+    if (positional.size() > parameters.size() && !macro.uses_varargs) {
+      return runtime_.fail(fmt::format("the macro '{}' takes {} arguments, found {}", macro.name,
+                                       parameters.size(), positional.size()));
+    }
+    std::vector<TemplateScope::Variable> variables;
+    std::vector<bool> given(parameters.size(), false);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const std::string& name = parameters[i].first;
+      given[i] = i < positional.size();
+      variables.push_back({name, given[i] ? positional[i] : Value::undefined(&name)});
+    }
+    static const std::string caller_name = "caller";
+    Value caller = Value::undefined(&caller_name);
+    Dict kwargs;
+    for (const auto& [name, value] : arguments.named) {
+      const auto found =
+          std::find_if(variables.begin(), variables.end(),
+                       [&, key = name.text()](const auto& v) { return v.name == key; });
+      const auto index = static_cast<size_t>(found - variables.begin());
+      if (found != variables.end() && !given[index]) {
+        found->value = value;
+        given[index] = true;
+      } else if (name.text() == caller_name && found == variables.end() && macro.uses_caller) {
+        caller = value;
+      } else if (macro.uses_kwargs) {
+        kwargs.set(name, value);
+      } else {
+        return runtime_.fail(fmt::format("the macro '{}' has no use for the argument '{}'",
+                                         macro.name, name.text()));
+      }
+    }
+    // A parameter of this name comes before it.
+    if (macro.uses_caller) variables.push_back({caller_name, caller});
+    if (macro.uses_kwargs) variables.push_back({"kwargs", runtime_.dict(std::move(kwargs))});
+    if (macro.uses_varargs) {
+      const auto rest = std::min(positional.size(), parameters.size());
+      variables.push_back(
+          {"varargs",
+           runtime_.tuple({positional.begin() + static_cast<ptrdiff_t>(rest), positional.end()})});
+    }
+    if (runtime_.failed()) return {};
+    return captured([&] {
+      const Inside inside(*this, new_scope(scope));
+      scope_->variables = std::move(variables);
+      for (size_t i = 0; i < given.size(); ++i) {
+        if (given[i] || parameters[i].second == nullptr) continue;
+        const Value value = evaluate(*parameters[i].second);
+        scope_->variables[i].value = value;
+      }
+      run_block(macro.body);
+    });
   }
 
   TemplateRuntime& runtime_;
   Value context_;
-  std::vector<Scope> scopes_;  ///< [0] is the template's own
-  size_t first_visible_scope_ = 0;
+  std::deque<TemplateScope> scopes_;
+  std::vector<TemplateScope*> free_scopes_;
+  TemplateScope* scope_;  ///< of the statement that runs
   OriginText* out_ = nullptr;
   int nodes_on_stack_ = 0;
 };

@@ -225,6 +225,9 @@ ExpressionPtr ExpressionParser::name_or_constant() {
   if (name == "true" || name == "True") return make(line, Literal{Value::of(true)});
   if (name == "false" || name == "False") return make(line, Literal{Value::of(false)});
   if (name == "none" || name == "None") return make(line, Literal{Value::none()});
+  if (name == "caller") implicit_.caller = true;
+  if (name == "kwargs") implicit_.kwargs = true;
+  if (name == "varargs") implicit_.varargs = true;
   return make(line, Name{std::string(name)});
 }
 
@@ -350,19 +353,21 @@ bool ExpressionParser::filter_or_test(std::vector<Access>& out) {
 
 Access ExpressionParser::filter() {
   const int line = token().line;
-  const std::string name = expect_name();
+  std::string name = expect_name();
   const TemplateFilter found = find_filter(name);
-  if (found == nullptr) fail(fmt::format("there is no filter '{}'", name));
-  return {line, FilterUse{found, at_symbol("(") ? arguments() : CallArguments{}}};
+  if (found == nullptr && conditional_depth_ == 0) {
+    fail(fmt::format("there is no filter '{}'", name));
+  }
+  return {line, FilterUse{found, std::move(name), at_symbol("(") ? arguments() : CallArguments{}}};
 }
 
 Access ExpressionParser::test() {
   const int line = token().line;
   const bool negated = skip_name("not");
-  const std::string name = expect_name();
+  std::string name = expect_name();
   const TemplateTest found = find_test(name);
-  if (found == nullptr) fail(fmt::format("there is no test '{}'", name));
-  TestUse use{found, negated, {}};
+  if (found == nullptr && conditional_depth_ == 0) fail(fmt::format("there is no test '{}'", name));
+  TestUse use{found, std::move(name), negated, {}};
   const bool at_word = at(Type::name) && !at_name("else") && !at_name("or") && !at_name("and") &&
                        !at_name("is") && !at_name("if") && !at_name("in") && !at_name("not");
   if (at_symbol("(")) {
@@ -386,13 +391,20 @@ CallArguments ExpressionParser::arguments() {
   CallArguments out;
   take();
   while (!failed() && !at_symbol(")")) {
-    if (at_symbol("*") || at_symbol("**")) fail("arguments from a list or dict are not supported");
-    if (at(Type::name) && at_symbol("=", 1)) {
-      std::string name(take().text);
+    if (at_symbol("*") && out.more_positional == nullptr && out.more_named == nullptr) {
       take();
-      out.named.emplace_back(std::move(name), expression());
+      out.more_positional = expression();
+    } else if (at_symbol("**") && out.more_named == nullptr) {
+      take();
+      out.more_named = expression();
+    } else if (at(Type::name) && at_symbol("=", 1) && out.more_named == nullptr) {
+      const Value name = text_constant(take().text);
+      take();
+      out.named.emplace_back(name, expression());
     } else {
-      if (!out.named.empty()) fail("an argument without a name follows one with a name");
+      if (!out.named.empty() || out.more_positional != nullptr || out.more_named != nullptr) {
+        fail("an argument by position follows one that is not");
+      }
       out.positional.push_back(expression());
     }
     if (!skip_symbol(",")) break;

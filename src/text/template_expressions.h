@@ -10,8 +10,9 @@ namespace qvl {
 class ExpressionParser : public TokenCursor {
  public:
   /// Literals go to `constants`, which must outlive the expressions.
-  ExpressionParser(std::vector<TemplateToken> tokens, int max_depth, TemplateHeap& constants)
-      : TokenCursor(std::move(tokens), max_depth), constants_(constants) {}
+  ExpressionParser(std::vector<TemplateToken> tokens, std::string_view name, int max_depth,
+                   TemplateHeap& constants)
+      : TokenCursor(std::move(tokens), name, max_depth), constants_(constants) {}
 
   ExpressionPtr expression();
   /// a, b, c without brackets is a tuple.
@@ -19,10 +20,23 @@ class ExpressionParser : public TokenCursor {
   /// The same where an `if` belongs to the statement, not to the expression.
   ExpressionPtr tuple_or_unconditional();
   Access filter();
+  CallArguments arguments();
   /// A literal of the template's own text.
   Value text_constant(std::string_view text) {
     return constants_.text(text, Origin::template_text);
   }
+
+ protected:
+  /// Which of a macro's implicit variables have been named so far.
+  struct Implicit {
+    bool caller = false;
+    bool kwargs = false;
+    bool varargs = false;
+  };
+  Implicit implicit_;
+  /// Inside an if statement, which may ask whether a filter exists, one that does not is no error
+  /// until it is reached.
+  int conditional_depth_ = 0;
 
  private:
   template <class Node>
@@ -64,7 +78,6 @@ class ExpressionParser : public TokenCursor {
   /// Takes one |filter, `is` test or call of their results, if there is one.
   bool filter_or_test(std::vector<Access>& out);
   Access test();
-  CallArguments arguments();
 
   TemplateHeap& constants_;
 };

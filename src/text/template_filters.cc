@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 
+#include "text/template_format.h"
 #include "text/template_runtime.h"
 #include "text/template_strings.h"
 
@@ -58,140 +60,114 @@ Value filter_default(TemplateRuntime& runtime, const Value& input, const Argumen
   return otherwise.is_undefined() ? runtime.text("", Origin::template_text) : otherwise;
 }
 
+/// The text of `value`, or null, with an error, if it is given but no text.
+const OriginText* text_argument(TemplateRuntime& runtime, const Value& value,
+                                const OriginText& otherwise) {
+  if (value.is_undefined()) return &otherwise;
+  if (value.is_string()) return value.string;
+  runtime.wrong_type("use it as a text", value);
+  return nullptr;
+}
+
 Value filter_tojson(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const auto [ensure_ascii, indent, sort_keys] =
-      arguments.bind(runtime, Names<3>{"ensure_ascii", "indent", "sort_keys"});
-  JsonStyle style{.ensure_ascii = is_true(ensure_ascii), .sort_keys = is_true(sort_keys)};
+  const auto [ensure_ascii, indent, separators, sort_keys] =
+      arguments.bind(runtime, Names<4>{"ensure_ascii", "indent", "separators", "sort_keys"});
+  JsonStyle style;
+  style.ensure_ascii = is_true(ensure_ascii);
+  style.sort_keys = is_true(sort_keys);
   if (indent.is_integral()) {
-    style.indent = static_cast<int>(std::clamp<int64_t>(indent.as_integer(), 0, 16));
+    const auto spaces = std::clamp<int64_t>(indent.as_integer(), 0, 1024);
+    style.indent = OriginText(std::string(static_cast<size_t>(spaces), ' '), Origin::template_text);
+  } else if (indent.is_string()) {
+    style.indent = *indent.string;
   } else if (!indent.is_undefined() && !indent.is(Kind::none)) {
     return runtime.wrong_type("indent JSON", indent);
+  }
+  if (style.indent) style.item_separator = OriginText(",", Origin::template_text);
+  if (separators.is_sequence() && separators.list->items.size() == 2 &&
+      separators.list->items[0].is_string() && separators.list->items[1].is_string()) {
+    style.item_separator = *separators.list->items[0].string;
+    style.key_separator = *separators.list->items[1].string;
+  } else if (!separators.is_undefined() && !separators.is(Kind::none)) {
+    return runtime.wrong_type("separate JSON with it", separators);
   }
   return runtime.text(to_json(runtime, input, style));
 }
 
-Value filter_list(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const List* items = to_list(runtime, input);
-  return items != nullptr ? runtime.list(items->items) : Value{};
-}
-
-Value filter_first(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const List* items = to_list(runtime, input);
-  return items != nullptr && !items->items.empty() ? items->items.front() : Value{};
-}
-
-Value filter_last(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const List* items = to_list(runtime, input);
-  return items != nullptr && !items->items.empty() ? items->items.back() : Value{};
-}
-
-Value filter_reverse(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const List* items = to_list(runtime, input);
-  if (items == nullptr) return {};
-  if (!input.is_string()) {
-    return runtime.list({items->items.rbegin(), items->items.rend()});
-  }
-  OriginText out;
-  for (auto c = items->items.rbegin(); c != items->items.rend(); ++c) out.append(*c->string);
-  return runtime.text(std::move(out));
-}
-
-Value filter_items(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  if (!input.is(Kind::dict) && !input.is_undefined()) {
-    return runtime.wrong_type("take the items", input);
-  }
-  std::vector<Value> pairs;
-  if (input.is(Kind::dict)) {
-    for (const auto& [key, value] : input.dict->entries()) {
-      pairs.push_back(runtime.tuple({key, value}));
-      if (runtime.failed()) return {};
+/// Digits as Python reads them: white space around, a sign, single underscores between digits.
+std::optional<std::string> plain_number(std::string_view text) {
+  const auto [begin, end] = stripped(text, Sides::both, std::nullopt);
+  std::string_view digits = text.substr(begin, end - begin);
+  const bool plus = digits.starts_with('+');
+  if (plus) digits.remove_prefix(1);
+  if (plus && (digits.starts_with('-') || digits.starts_with('+'))) return std::nullopt;
+  const auto digit_at = [&](size_t i) {
+    return i < digits.size() && std::isalnum(static_cast<unsigned char>(digits[i])) != 0;
+  };
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (digits[i] != '_') {
+      out += digits[i];
+    } else if (i == 0 || !digit_at(i - 1) || !digit_at(i + 1)) {
+      return std::nullopt;
     }
   }
-  return runtime.list(std::move(pairs));
+  return out;
 }
 
-Value filter_dictsort(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const auto [case_sensitive] = arguments.bind(runtime, Names<1>{"case_sensitive"});
-  if (!input.is(Kind::dict)) return runtime.wrong_type("sort the items", input);
-  std::vector<std::pair<std::string, const Dict::Entry*>> sorted;
-  for (const Dict::Entry& entry : input.dict->entries()) {
-    if (!entry.first.is_string()) return runtime.wrong_type("sort by the key", entry.first);
-    if (!runtime.spend_bytes(4 * entry.first.text().size())) return {};
-    sorted.emplace_back(is_true(case_sensitive)
-                            ? std::string(entry.first.text())
-                            : change_case(*entry.first.string, Casing::lower).bytes(),
-                        &entry);
+std::optional<double> read_real(std::string_view text) {
+  const auto digits = plain_number(text);
+  double real = 0;
+  if (!digits || digits->find('(') != std::string::npos) return std::nullopt;
+  const auto parsed = std::from_chars(digits->data(), digits->data() + digits->size(), real);
+  if (parsed.ptr != digits->data() + digits->size() || parsed.ec == std::errc::invalid_argument) {
+    return std::nullopt;
   }
-  // Keys that differ in case only stay in order, which is that of the entries in memory.
-  std::sort(sorted.begin(), sorted.end());
-  std::vector<Value> pairs;
-  for (const auto& [key, entry] : sorted) {
-    pairs.push_back(runtime.tuple({entry->first, entry->second}));
-    if (runtime.failed()) return {};
+  if (parsed.ec == std::errc::result_out_of_range) {
+    // Too small for a double or too large: the sign of the exponent tells.
+    const double none = digits->find("e-") != std::string::npos ? 0.0 : HUGE_VAL;
+    return digits->starts_with('-') ? -none : none;
   }
-  return runtime.list(std::move(pairs));
-}
-
-/// An attribute as map, selectattr and join name it: "a.b" goes two levels down.
-Value follow_path(TemplateRuntime& runtime, Value value, const Value& path) {
-  if (path.is_integral()) return get_item(runtime, value, path);
-  if (!path.is_string()) return runtime.wrong_type("use it as an attribute", path);
-  split(*path.string, ".", -1, [&](OriginText step) {
-    const Value key = runtime.text(std::move(step));
-    value = runtime.failed() ? Value{} : get_item(runtime, value, key);
-    return !runtime.failed();
-  });
-  return value;
-}
-
-Value filter_join(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const auto [separator, attribute] = arguments.bind(runtime, Names<2>{"d", "attribute"});
-  const List* items = to_list(runtime, input);
-  if (items == nullptr) return {};
-  const OriginText between = to_text(runtime, separator);
-  OriginText out;
-  bool first = true;
-  for (const Value& item : items->items) {
-    const Value part = attribute.is_undefined() ? item : follow_path(runtime, item, attribute);
-    if (runtime.failed()) return {};
-    if (!first) out.append(between);
-    first = false;
-    out.append(to_text(runtime, part));
-    if (!runtime.spend_bytes(between.size() + 32) ||
-        out.size() > static_cast<size_t>(runtime.limits().max_output_bytes)) {
-      return runtime.fail(ErrorCode::template_limit, "a text becomes too large");
-    }
-  }
-  return runtime.text(std::move(out));
+  return real;
 }
 
 Value filter_int(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const auto [otherwise] = arguments.bind(runtime, Names<1>{"default"});
+  const auto [otherwise, base] = arguments.bind(runtime, Names<2>{"default", "base"});
   const Value fallback = otherwise.is_undefined() ? Value::of(int64_t{0}) : otherwise;
   if (input.is_integral()) return Value::of(input.as_integer());
   if (input.is_huge()) return input;
+  if (input.is_undefined()) return runtime.wrong_type("make an integer of it", input);
   double real = 0;
   if (input.is(Kind::real)) {
     real = input.real;
   } else if (input.is_string()) {
-    const auto [begin, end] = stripped(input.text(), Sides::both, std::nullopt);
-    const std::string_view digits = input.text().substr(begin, end - begin);
-    int64_t integer = 0;
-    const auto whole = std::from_chars(digits.data(), digits.data() + digits.size(), integer);
-    if (whole.ec == std::errc{} && whole.ptr == digits.data() + digits.size()) {
-      return Value::of(integer);
+    if (!runtime.spend_bytes(input.text().size())) return {};
+    const int radix =
+        base.is_integral() ? static_cast<int>(std::clamp<int64_t>(base.as_integer(), 0, 99)) : 10;
+    if (radix < 2 || radix > 36) return runtime.fail("the base is not from 2 to 36");
+    auto digits = plain_number(input.text());
+    if (digits) {
+      const bool minus = digits->starts_with('-');
+      const std::string_view mark = radix == 16 ? "0x" : radix == 8 ? "0o" : radix == 2 ? "0b" : "";
+      if (!mark.empty() && std::string_view(*digits).substr(minus ? 1 : 0).starts_with(mark)) {
+        digits->erase(minus ? 1 : 0, 2);
+      }
+      int64_t integer = 0;
+      const char* const end = digits->data() + digits->size();
+      const auto whole = std::from_chars(digits->data(), end, integer, radix);
+      if (whole.ptr == end && whole.ec == std::errc{}) return Value::of(integer);
+      if (whole.ptr == end && whole.ec == std::errc::result_out_of_range) {
+        return runtime.fail("an integer becomes too large");
+      }
     }
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), real);
-    if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) return fallback;
+    const auto parsed = read_real(input.text());
+    if (!parsed) return fallback;
+    real = *parsed;
   } else {
     return fallback;
   }
-  if (!(std::fabs(real) < 9.2e18)) return fallback;
+  if (!std::isfinite(real)) return fallback;
+  if (!(std::fabs(real) < 9.2e18)) return runtime.fail("an integer becomes too large");
   return Value::of(static_cast<int64_t>(real));
 }
 
@@ -199,19 +175,41 @@ Value filter_float(TemplateRuntime& runtime, const Value& input, const Arguments
   const auto [otherwise] = arguments.bind(runtime, Names<1>{"default"});
   const Value fallback = otherwise.is_undefined() ? Value::of(0.0) : otherwise;
   if (input.is_number()) return Value::of(input.as_real());
-  if (!input.is_string()) return fallback;
-  const auto [begin, end] = stripped(input.text(), Sides::both, std::nullopt);
-  const std::string_view digits = input.text().substr(begin, end - begin);
-  double real = 0;
-  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), real);
-  if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size()) return fallback;
-  return Value::of(real);
+  if (input.is_undefined()) return runtime.wrong_type("make a number of it", input);
+  if (!input.is_string() || !runtime.spend_bytes(input.text().size())) return fallback;
+  const auto parsed = read_real(input.text());
+  return parsed ? Value::of(*parsed) : fallback;
 }
 
 Value filter_abs(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   arguments.bind<0>(runtime, {});
   if (!input.is_number()) return runtime.wrong_type("take the absolute value", input);
-  return input.as_real() < 0 ? negate(runtime, input) : input;
+  if (input.is(Kind::real)) return Value::of(std::fabs(input.real));
+  if (input.is_huge()) return input;
+  return input.as_integer() < 0 ? negate(runtime, input) : Value::of(input.as_integer());
+}
+
+Value filter_round(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  const auto [precision, method] = arguments.bind(runtime, Names<2>{"precision", "method"});
+  if (!input.is_number()) return runtime.wrong_type("round it", input);
+  if (!precision.is_undefined() && !precision.is_integral()) {
+    return runtime.wrong_type("round to so many digits", precision);
+  }
+  const int64_t digits = precision.is_integral() ? precision.as_integer() : 0;
+  const std::string_view how = method.is_string() ? method.text() : "common";
+  if (how == "common") {
+    if (input.is(Kind::real)) return Value::of(round_to_digits(input.real, digits));
+    if (digits >= 0) return input.is_integral() ? Value::of(input.as_integer()) : input;
+    const double rounded = round_to_digits(input.as_real(), digits);
+    if (!(std::fabs(rounded) < 9e15)) return runtime.fail("an integer becomes too large");
+    return Value::of(static_cast<int64_t>(rounded));
+  }
+  if (how != "ceil" && how != "floor") {
+    return runtime.fail("the method is not 'common', 'ceil' or 'floor'");
+  }
+  const double unit = std::pow(10.0, static_cast<double>(digits));
+  const double scaled = input.as_real() * unit;
+  return Value::of((how == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / unit);
 }
 
 Value filter_indent(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
@@ -223,91 +221,169 @@ Value filter_indent(TemplateRuntime& runtime, const Value& input, const Argument
   } else if (width.is_string()) {
     margin = *width.string;
   }
-  const OriginText text = to_text(runtime, input);
+  // Every line end becomes "\n", and without one the last line counts too.
+  OriginText text = to_text(runtime, input);
+  text.append("\n", Origin::template_text);
   OriginText out;
-  if (is_true(first)) out.append(margin);
+  bool is_first = true;
+  const bool indents_first = is_true(first);
+  const bool indents_blank = is_true(blank);
+  split_lines(text, LineEnds::dropped, [&](const OriginText& line) {
+    if (!is_first) out.append("\n", Origin::template_text);
+    const bool indented = is_first ? indents_first : !line.empty() || indents_blank;
+    if (indented) out.append(margin);
+    out.append(line);
+    is_first = false;
+    return runtime.spend_bytes(margin.size() + line.size()) &&
+           out.size() <= static_cast<size_t>(runtime.limits().max_output_bytes);
+  });
+  return runtime.text(std::move(out));
+}
+
+Value filter_center(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  const auto [width] = arguments.bind(runtime, Names<1>{"width"});
+  if (!width.is_undefined() && !width.is_integral()) return runtime.wrong_type("center it", width);
+  return padded(runtime, to_text(runtime, input), width.is_integral() ? width.as_integer() : 80,
+                Align::method_center, OriginText(" ", Origin::template_text));
+}
+
+Value filter_format(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  if (!arguments.positional.empty() && !arguments.named.empty()) {
+    return runtime.fail("format takes arguments by position or by name, not both");
+  }
+  const Value format = runtime.text(to_text(runtime, input));
+  Value operand;
+  if (arguments.named.empty()) {
+    operand = runtime.tuple(arguments.positional);
+  } else {
+    Dict named;
+    for (const auto& [name, value] : arguments.named) named.set(name, value);
+    operand = runtime.dict(std::move(named));
+  }
+  return runtime.failed() ? Value{} : format_percent(runtime, format, operand);
+}
+
+Value filter_truncate(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  const auto [length, kill_words, end, leeway] =
+      arguments.bind(runtime, Names<4>{"length", "killwords", "end", "leeway"});
+  const OriginText dots("...", Origin::template_text);
+  const OriginText* ending = text_argument(runtime, end, dots);
+  if (input.is_undefined()) return input;
+  if (!input.is_string()) return runtime.wrong_type("truncate it", input);
+  const bool length_fits = length.is_undefined() || length.is_integral();
+  const bool leeway_fits = leeway.is_undefined() || leeway.is(Kind::none) || leeway.is_integral();
+  if (!length_fits || !leeway_fits) {
+    return runtime.wrong_type("use it as a length", length_fits ? leeway : length);
+  }
+  if (runtime.failed() || !runtime.spend_bytes(input.text().size())) return {};
+  const int64_t limit = length.is_integral() ? length.as_integer() : 255;
+  const int64_t slack = leeway.is_integral() ? leeway.as_integer() : 5;
+  const int64_t ending_size = code_point_count(ending->bytes());
+  if (limit < ending_size || slack < 0) return runtime.fail("the length or leeway is too small");
+  if (code_point_count(input.text()) - slack <= limit) return input;
+  size_t kept = code_point_offset(input.text(), limit - ending_size);
+  if (!is_true(kill_words)) kept = std::min(kept, input.text().substr(0, kept).rfind(' '));
+  OriginText out = input.string->slice(0, kept);
+  out.append(*ending);
+  return runtime.text(std::move(out));
+}
+
+Value filter_wordcount(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  const OriginText text = to_text(runtime, input);
+  return runtime.spend_bytes(text.size()) ? Value::of(word_count(text.bytes())) : Value{};
+}
+
+/// Every byte of a text as `encode` has it, with the byte's origin.
+template <class Encode>
+OriginText encoded(const OriginText& text, Encode encode) {
+  OriginText out;
   size_t begin = 0;
-  while (begin < text.size()) {
-    const size_t newline = text.bytes().find('\n', begin);
-    const size_t end = newline == std::string::npos ? text.size() : newline + 1;
-    out.append(text, begin, end);
-    begin = end;
-    const bool blank_line = begin < text.size() && text.bytes()[begin] == '\n';
-    const bool more = newline != std::string::npos && begin < text.size();
-    if (more && (!blank_line || is_true(blank))) out.append(margin);
-    if (!runtime.spend_bytes(margin.size()) ||
-        out.size() > static_cast<size_t>(runtime.limits().max_output_bytes)) {
-      return runtime.fail(ErrorCode::template_limit, "a text becomes too large");
+  for (const OriginText::Run& run : text.runs()) {
+    std::string bytes;
+    for (; begin < run.end; ++begin) encode(text.bytes()[begin], bytes);
+    out.append(bytes, run.origin);
+  }
+  return out;
+}
+
+OriginText escaped(const OriginText& text) {
+  return encoded(text, [](char c, std::string& out) {
+    constexpr std::string_view kSpecial = "&<>'\"";
+    constexpr std::array<std::string_view, 5> kEntities = {"&amp;", "&lt;", "&gt;", "&#39;",
+                                                           "&#34;"};
+    const size_t i = kSpecial.find(c);
+    if (i == std::string_view::npos) {
+      out += c;
+    } else {
+      out += kEntities[i];
     }
+  });
+}
+
+Value filter_escape(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  return runtime.text(escaped(to_text(runtime, input)));
+}
+
+enum class Quoting { path, query };
+
+OriginText url_quoted(const OriginText& text, Quoting quoting) {
+  return encoded(text, [quoting](char c, std::string& out) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       std::string_view("_.-~").find(c) != std::string_view::npos ||
+                       (c == '/' && quoting == Quoting::path);
+    if (plain) {
+      out += c;
+    } else if (c == ' ' && quoting == Quoting::query) {
+      out += '+';
+    } else {
+      out += fmt::format("%{:02X}", static_cast<uint8_t>(c));
+    }
+  });
+}
+
+Value filter_urlencode(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  const bool one = input.is_string() || input.is_number() || input.is(Kind::none);
+  if (one) return runtime.text(url_quoted(to_text(runtime, input), Quoting::path));
+  const Value pairs = input.is(Kind::dict) ? find_filter("items")(runtime, input, {}) : input;
+  const List* items = to_list(runtime, pairs);
+  if (items == nullptr) return {};
+  OriginText out;
+  for (const Value& pair : items->items) {
+    const List* both = to_list(runtime, pair);
+    if (both == nullptr) return {};
+    if (both->items.size() != 2) return runtime.fail("expected pairs of a name and a value");
+    if (!out.empty()) out.append("&", Origin::template_text);
+    out.append(url_quoted(to_text(runtime, both->items[0]), Quoting::query));
+    out.append("=", Origin::template_text);
+    out.append(url_quoted(to_text(runtime, both->items[1]), Quoting::query));
+    if (!runtime.spend_bytes(out.size() / 16)) return {};
   }
   return runtime.text(std::move(out));
 }
 
-/// Takes a leading argument, the name of a filter or test, off `arguments`.
-std::string_view take_name(Arguments& arguments) {
-  if (arguments.positional.empty() || !arguments.positional.front().is_string()) return {};
-  const std::string_view name = arguments.positional.front().text();
-  arguments.positional.erase(arguments.positional.begin());
-  return name;
-}
-
-Value filter_map(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const List* items = to_list(runtime, input);
-  if (items == nullptr) return {};
-  Arguments rest = arguments;
-  TemplateFilter filter = nullptr;
-  Value attribute;
-  Value otherwise;
-  if (rest.positional.empty()) {
-    const auto bound = arguments.bind(runtime, Names<2>{"attribute", "default"});
-    attribute = bound[0];
-    otherwise = bound[1];
-  } else {
-    const std::string_view name = take_name(rest);
-    filter = find_filter(name);
-    // A filter that applies filters could nest without end.
-    if (filter == nullptr || filter == &filter_map) {
-      return runtime.fail(fmt::format("cannot map with the filter '{}'", name));
+Value filter_xmlattr(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  const auto [autospace] = arguments.bind(runtime, Names<1>{"autospace"});
+  if (!input.is(Kind::dict)) return runtime.wrong_type("make XML attributes of it", input);
+  OriginText out;
+  for (const auto& [key, value] : input.dict->entries()) {
+    if (value.is(Kind::none) || value.is_undefined()) continue;
+    const OriginText name = to_text(runtime, key);
+    if (name.bytes().find_first_of(" \t\n\f\r\v/>=") != std::string::npos) {
+      return runtime.fail("a name of an XML attribute has a space, '/', '>' or '='");
     }
+    if (!out.empty() || autospace.is_undefined() || is_true(autospace)) {
+      out.append(" ", Origin::template_text);
+    }
+    out.append(escaped(name));
+    out.append("=\"", Origin::template_text);
+    out.append(escaped(to_text(runtime, value)));
+    out.append("\"", Origin::template_text);
+    if (!runtime.spend_bytes(out.size() / 16)) return {};
   }
-  std::vector<Value> mapped;
-  for (const Value& item : items->items) {
-    Value out =
-        filter != nullptr ? filter(runtime, item, rest) : follow_path(runtime, item, attribute);
-    if (filter == nullptr && out.is_undefined() && !otherwise.is_undefined()) out = otherwise;
-    if (!runtime.spend(1)) return {};
-    mapped.push_back(out);
-  }
-  return runtime.list(std::move(mapped));
-}
-
-enum class Keep { where_true, where_false };
-
-template <Keep kKeep, bool kByAttribute>
-Value filter_select(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
-  const List* items = to_list(runtime, input);
-  if (items == nullptr) return {};
-  Arguments rest = arguments;
-  Value attribute;
-  if (kByAttribute) {
-    if (rest.positional.empty()) return runtime.fail("the name of an attribute is missing");
-    attribute = rest.positional.front();
-    rest.positional.erase(rest.positional.begin());
-  }
-  TemplateTest test = nullptr;
-  if (!rest.positional.empty()) {
-    const std::string_view name = take_name(rest);
-    test = find_test(name);
-    if (test == nullptr) return runtime.fail(fmt::format("there is no test '{}'", name));
-  }
-  std::vector<Value> kept;
-  for (const Value& item : items->items) {
-    const Value looked_at = kByAttribute ? follow_path(runtime, item, attribute) : item;
-    if (!runtime.spend(1)) return {};
-    const bool holds = test != nullptr ? test(runtime, looked_at, rest) : is_true(looked_at);
-    if (holds == (kKeep == Keep::where_true)) kept.push_back(item);
-  }
-  return runtime.list(std::move(kept));
+  return runtime.text(std::move(out));
 }
 
 struct NamedFilter {
@@ -318,33 +394,30 @@ struct NamedFilter {
 constexpr std::array kFilters = {
     NamedFilter{"abs", filter_abs},
     NamedFilter{"capitalize", filter_case<Casing::capitalize>},
+    NamedFilter{"center", filter_center},
     NamedFilter{"count", filter_length},
     NamedFilter{"d", filter_default},
     NamedFilter{"default", filter_default},
-    NamedFilter{"dictsort", filter_dictsort},
-    NamedFilter{"first", filter_first},
+    NamedFilter{"e", filter_escape},
+    NamedFilter{"escape", filter_escape},
     NamedFilter{"float", filter_float},
+    NamedFilter{"format", filter_format},
     NamedFilter{"indent", filter_indent},
     NamedFilter{"int", filter_int},
-    NamedFilter{"items", filter_items},
-    NamedFilter{"join", filter_join},
-    NamedFilter{"last", filter_last},
     NamedFilter{"length", filter_length},
-    NamedFilter{"list", filter_list},
     NamedFilter{"lower", filter_case<Casing::lower>},
-    NamedFilter{"map", filter_map},
-    NamedFilter{"reject", filter_select<Keep::where_false, false>},
-    NamedFilter{"rejectattr", filter_select<Keep::where_false, true>},
     NamedFilter{"replace", filter_replace},
-    NamedFilter{"reverse", filter_reverse},
+    NamedFilter{"round", filter_round},
     NamedFilter{"safe", filter_string},
-    NamedFilter{"select", filter_select<Keep::where_true, false>},
-    NamedFilter{"selectattr", filter_select<Keep::where_true, true>},
     NamedFilter{"string", filter_string},
     NamedFilter{"title", filter_case<Casing::title>},
     NamedFilter{"tojson", filter_tojson},
     NamedFilter{"trim", filter_trim},
+    NamedFilter{"truncate", filter_truncate},
     NamedFilter{"upper", filter_case<Casing::upper>},
+    NamedFilter{"urlencode", filter_urlencode},
+    NamedFilter{"wordcount", filter_wordcount},
+    NamedFilter{"xmlattr", filter_xmlattr},
 };
 
 }  // namespace
@@ -352,7 +425,7 @@ constexpr std::array kFilters = {
 TemplateFilter find_filter(std::string_view name) {
   const auto* found = std::find_if(kFilters.begin(), kFilters.end(),
                                    [&](const NamedFilter& f) { return f.name == name; });
-  return found != kFilters.end() ? found->filter : nullptr;
+  return found != kFilters.end() ? found->filter : find_sequence_filter(name);
 }
 
 }  // namespace qvl

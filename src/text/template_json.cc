@@ -150,7 +150,7 @@ class JsonWriter {
   }
 
   void item_start(bool& first, int level) {
-    if (!first) out_ += style_.indent < 0 ? ", " : ",";
+    if (!first) out_ += style_.item_separator.bytes();
     first = false;
     new_line(level);
   }
@@ -161,11 +161,11 @@ class JsonWriter {
   }
 
   void new_line(int level) {
-    if (style_.indent < 0) return;
-    const auto spaces = static_cast<size_t>(style_.indent) * static_cast<size_t>(level);
-    if (!runtime_.spend_bytes(spaces)) return;
+    if (!style_.indent) return;
     out_ += '\n';
-    out_.append(spaces, ' ');
+    for (int i = 0; i < level && runtime_.spend_bytes(style_.indent->size()); ++i) {
+      out_ += style_.indent->bytes();
+    }
   }
 
   void dict(const Dict& dict, int level) {
@@ -187,7 +187,7 @@ class JsonWriter {
       if (runtime_.failed()) return;
       item_start(first, level + 1);
       key(entry->first);
-      out_ += ": ";
+      out_ += style_.key_separator.bytes();
       write(entry->second, level + 1);
     }
     close(first, level, '}');
@@ -258,7 +258,14 @@ OriginText to_json(TemplateRuntime& runtime, const Value& value, const JsonStyle
   JsonWriter writer(runtime, style);
   writer.write(value);
   if (runtime.failed()) return {};
-  return {writer.take(), summary_of(value).least_trusted};
+  Origin origin = summary_of(value).least_trusted;
+  for (const OriginText* text : {&style.item_separator, &style.key_separator}) {
+    origin = std::max(origin, summary_of(Value::of(text)).least_trusted);
+  }
+  if (style.indent) {
+    origin = std::max(origin, summary_of(Value::of(&*style.indent)).least_trusted);
+  }
+  return {writer.take(), origin};
 }
 
 }  // namespace qvl

@@ -19,7 +19,7 @@ bool is_name_part(char c) { return is_name_start(c) || is_digit(c); }
 
 class Lexer {
  public:
-  explicit Lexer(std::string_view source) : source_(source) {}
+  Lexer(std::string_view source, std::string_view name) : source_(source), name_(name) {}
 
   Result<std::vector<TemplateToken>> run() {
     while (at_ < source_.size() && !error_) text_and_opening();
@@ -33,8 +33,8 @@ class Lexer {
   bool at(std::string_view text) const { return rest().starts_with(text); }
 
   void fail(std::string what) {
-    if (!error_)
-      error_ = Error{ErrorCode::bad_template, fmt::format("line {}: {}", line_, what), {}};
+    if (error_) return;
+    error_ = Error{ErrorCode::bad_template, fmt::format("{}:{}: {}", name_, line_, what), {}};
   }
 
   /// Goes on to `position`, counting lines.
@@ -270,6 +270,7 @@ class Lexer {
   }
 
   std::string_view source_;
+  std::string_view name_;
   size_t at_ = 0;
   int line_ = 1;
   char raw_sign_ = '\0';
@@ -294,8 +295,8 @@ std::string normalized_template_source(std::string_view source) {
   return out;
 }
 
-Result<std::vector<TemplateToken>> lex_template(std::string_view source) {
-  return Lexer(source).run();
+Result<std::vector<TemplateToken>> lex_template(std::string_view source, std::string_view name) {
+  return Lexer(source, name).run();
 }
 
 }  // namespace qvl

@@ -33,7 +33,8 @@ struct TemplateToken {
 /// `source` with line ends as "\n" and without the one at its end, as Jinja reads it.
 std::string normalized_template_source(std::string_view source);
 
-/// The tokens of a normalized source, which they point into; the last is `end`.
-Result<std::vector<TemplateToken>> lex_template(std::string_view source);
+/// The tokens of a normalized source, which they point into; the last is `end`. `name` is what
+/// errors call the template.
+Result<std::vector<TemplateToken>> lex_template(std::string_view source, std::string_view name);
 
 }  // namespace qvl

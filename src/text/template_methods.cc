@@ -2,7 +2,7 @@
 #include <array>
 
 #include "text/template_runtime.h"
-#include "text/template_strings.h"
+#include "text/unicode.h"
 
 namespace qvl {
 namespace {
@@ -11,167 +11,6 @@ using Kind = Value::Kind;
 
 template <size_t kCount>
 using Names = std::array<std::string_view, kCount>;
-
-bool is_given(const Value& v) { return !v.is_undefined() && !v.is(Kind::none); }
-
-// Methods of str.
-
-/// Collects the parts that `split_into` hands out.
-template <class SplitInto>
-Value list_of_parts(TemplateRuntime& runtime, SplitInto split_into) {
-  std::vector<Value> parts;
-  split_into([&](OriginText part) {
-    parts.push_back(runtime.text(std::move(part)));
-    return !runtime.failed();
-  });
-  return runtime.list(std::move(parts));
-}
-
-template <Sides kSides>
-Value str_strip(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [characters] = arguments.bind(runtime, Names<1>{"chars"});
-  std::optional<std::string_view> set;
-  if (is_given(characters)) {
-    if (!characters.is_string()) return runtime.wrong_type("strip it", characters);
-    set = characters.text();
-  }
-  if (!runtime.spend_search(self.text().size(), set ? 64 * set->size() : 0)) return {};
-  const auto [begin, end] = stripped(self.text(), kSides, set);
-  return runtime.text(self.string->slice(begin, end));
-}
-
-Value str_split(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [separator, count] = arguments.bind(runtime, Names<2>{"sep", "maxsplit"});
-  const int64_t limit = count.is_integral() ? count.as_integer() : -1;
-  std::optional<std::string_view> at;
-  if (is_given(separator)) {
-    if (!separator.is_string()) return runtime.wrong_type("split at it", separator);
-    if (separator.text().empty()) return runtime.fail("cannot split at an empty text");
-    at = separator.text();
-  }
-  if (!runtime.spend_search(self.text().size(), at ? at->size() : 1)) return {};
-  return list_of_parts(runtime, [&](TakePart take) { split(*self.string, at, limit, take); });
-}
-
-Value str_rsplit(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [separator, count] = arguments.bind(runtime, Names<2>{"sep", "maxsplit"});
-  const int64_t limit = count.is_integral() ? count.as_integer() : -1;
-  if (!is_given(separator)) return runtime.fail("rsplit without a separator is not supported");
-  if (!separator.is_string()) return runtime.wrong_type("split at it", separator);
-  const std::string_view at = separator.text();
-  if (at.empty()) return runtime.fail("cannot split at an empty text");
-  if (!runtime.spend_search(self.text().size(), at.size())) return {};
-  const Value parts = list_of_parts(
-      runtime, [&](TakePart take) { split_from_right(*self.string, at, limit, take); });
-  if (runtime.failed()) return {};
-  return runtime.list({parts.list->items.rbegin(), parts.list->items.rend()});
-}
-
-Value str_splitlines(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  if (!runtime.spend_bytes(self.text().size())) return {};
-  return list_of_parts(runtime, [&](TakePart take) { split_lines(*self.string, take); });
-}
-
-enum class Affix { prefix, suffix };
-
-bool has_affix(std::string_view text, std::string_view affix, Affix where) {
-  return where == Affix::prefix ? text.starts_with(affix) : text.ends_with(affix);
-}
-
-template <Affix kAffix>
-Value str_has_affix(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [affix] = arguments.bind(runtime, Names<1>{"prefix"});
-  if (runtime.failed()) return {};
-  if (affix.is_string()) return Value::of(has_affix(self.text(), affix.text(), kAffix));
-  if (!affix.is(Kind::tuple)) return runtime.wrong_type("compare with it", affix);
-  for (const Value& candidate : affix.list->items) {
-    if (!candidate.is_string()) return runtime.wrong_type("compare with it", candidate);
-    if (has_affix(self.text(), candidate.text(), kAffix)) return Value::of(true);
-  }
-  return Value::of(false);
-}
-
-template <Affix kAffix>
-Value str_remove_affix(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [affix] = arguments.bind(runtime, Names<1>{"prefix"});
-  if (!affix.is_string()) return runtime.wrong_type("remove it", affix);
-  if (!has_affix(self.text(), affix.text(), kAffix)) return self;
-  const size_t size = affix.text().size();
-  const size_t begin = kAffix == Affix::prefix ? size : 0;
-  return runtime.text(self.string->slice(begin, begin + self.text().size() - size));
-}
-
-Value str_replace(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [old, replacement, count] = arguments.bind(runtime, Names<3>{"old", "new", "count"});
-  if (!old.is_string()) return runtime.wrong_type("replace it", old);
-  if (!replacement.is_string()) return runtime.wrong_type("put it in", replacement);
-  if (!runtime.spend_search(self.text().size(), old.text().size())) return {};
-  const int64_t limit = count.is_integral() ? count.as_integer() : -1;
-  auto out = replace(*self.string, old.text(), *replacement.string, limit,
-                     static_cast<size_t>(runtime.limits().max_output_bytes));
-  if (!out) return runtime.fail(ErrorCode::template_limit, "a text becomes too large");
-  return runtime.text(std::move(*out));
-}
-
-template <bool kLast>
-Value str_find(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [needle] = arguments.bind(runtime, Names<1>{"sub"});
-  if (!needle.is_string()) return runtime.wrong_type("find it", needle);
-  if (!runtime.spend_search(self.text().size(), needle.text().size())) return {};
-  const size_t found = kLast ? self.text().rfind(needle.text()) : self.text().find(needle.text());
-  if (found == std::string_view::npos) return Value::of(int64_t{-1});
-  return Value::of(code_point_count(self.text().substr(0, found)));
-}
-
-Value str_count(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [needle] = arguments.bind(runtime, Names<1>{"sub"});
-  if (!needle.is_string()) return runtime.wrong_type("count it", needle);
-  if (!runtime.spend_search(self.text().size(), needle.text().size())) return {};
-  if (needle.text().empty()) return Value::of(code_point_count(self.text()) + 1);
-  int64_t count = 0;
-  for (size_t at = self.text().find(needle.text()); at != std::string_view::npos;
-       at = self.text().find(needle.text(), at + needle.text().size())) {
-    ++count;
-  }
-  return Value::of(count);
-}
-
-template <Casing kCasing>
-Value str_case(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  return runtime.text(change_case(*self.string, kCasing));
-}
-
-template <Casing kCasing>
-Value str_is_case(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  if (!runtime.spend_bytes(self.text().size())) return {};
-  return Value::of(has_only_case(self.text(), kCasing));
-}
-
-Value str_isspace(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const auto [begin, end] = stripped(self.text(), Sides::left, std::nullopt);
-  return Value::of(begin == end && !self.text().empty());
-}
-
-Value str_isdigit(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  arguments.bind<0>(runtime, {});
-  const std::string_view text = self.text();
-  return Value::of(!text.empty() && std::all_of(text.begin(), text.end(),
-                                                [](char c) { return c >= '0' && c <= '9'; }));
-}
-
-Value str_join(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  const auto [parts] = arguments.bind(runtime, Names<1>{"iterable"});
-  const List* items = to_list(runtime, parts);
-  if (items == nullptr) return {};
-  for (const Value& item : items->items) {
-    if (!item.is_string()) return runtime.wrong_type("join it", item);
-  }
-  return find_filter("join")(runtime, parts, Arguments{{self}, {}});
-}
 
 // Methods of dict.
 
@@ -186,22 +25,62 @@ Value dict_get(TemplateRuntime& runtime, const Value& self, const Arguments& arg
 }
 
 Value dict_items(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  return find_filter("items")(runtime, self, arguments);
+  arguments.bind<0>(runtime, {});
+  std::vector<Value> pairs;
+  for (const auto& [key, value] : self.dict->entries()) {
+    pairs.push_back(runtime.tuple({key, value}));
+    if (runtime.failed()) return {};
+  }
+  return runtime.view(std::move(pairs), kDictItems);
 }
 
 Value dict_keys(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
-  return find_filter("list")(runtime, self, arguments);
+  arguments.bind<0>(runtime, {});
+  std::vector<Value> keys;
+  for (const auto& entry : self.dict->entries()) keys.push_back(entry.first);
+  return runtime.view(std::move(keys), kDictKeys);
 }
 
 Value dict_values(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
   arguments.bind<0>(runtime, {});
   std::vector<Value> values;
   for (const auto& entry : self.dict->entries()) values.push_back(entry.second);
-  return runtime.list(std::move(values));
+  return runtime.view(std::move(values), kDictValues);
 }
 
-Value dict_unsupported(TemplateRuntime& runtime, const Value&, const Arguments&) {
-  return runtime.fail("this method of dict is not supported");
+Value dict_copy(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  if (!runtime.spend(static_cast<int64_t>(self.dict->size()))) return {};
+  return runtime.dict(*self.dict);
+}
+
+/// What Jinja's sandbox forbids to chat templates.
+Value refuse_to_change(TemplateRuntime& runtime, const Value& self, const Arguments&) {
+  return runtime.fail(fmt::format("a template cannot change a {}; make another, or use a namespace",
+                                  type_name(self)));
+}
+
+// Methods of list and tuple.
+
+Value list_count(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  const auto [value] = arguments.bind(runtime, Names<1>{"value"});
+  int64_t count = 0;
+  for (const Value& item : self.list->items) count += equal(runtime, item, value) ? 1 : 0;
+  return Value::of(count);
+}
+
+Value list_index(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  const auto [value] = arguments.bind(runtime, Names<1>{"value"});
+  const std::vector<Value>& items = self.list->items;
+  for (size_t i = 0; i < items.size() && !runtime.failed(); ++i) {
+    if (equal(runtime, items[i], value)) return Value::of(static_cast<int64_t>(i));
+  }
+  return runtime.fail("the value is not in the list");
+}
+
+Value list_copy(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  return runtime.list(self.list->items);
 }
 
 // Methods of loop.
@@ -224,6 +103,8 @@ Value loop_changed(TemplateRuntime& runtime, const Value& self, const Arguments&
 
 // Functions.
 
+constexpr size_t kMaxRange = 100'000;  ///< Jinja's sandbox has the same
+
 Value global_range(TemplateRuntime& runtime, const Value&, const Arguments& arguments) {
   const auto bound = arguments.bind(runtime, Names<3>{"start", "stop", "step"});
   const size_t given = arguments.positional.size();
@@ -237,6 +118,9 @@ Value global_range(TemplateRuntime& runtime, const Value&, const Arguments& argu
   if (step == 0) return runtime.fail("range cannot have a step of 0");
   std::vector<Value> items;
   while (step > 0 ? at < stop : at > stop) {
+    if (items.size() == kMaxRange) {
+      return runtime.fail(fmt::format("range gives more than {} numbers", kMaxRange));
+    }
     if (!runtime.spend(1)) return {};
     items.push_back(Value::of(at));
     if (__builtin_add_overflow(at, step, &at)) break;
@@ -260,11 +144,7 @@ std::optional<Dict> entries(TemplateRuntime& runtime, const Arguments& arguments
     if (!runtime.spend(static_cast<int64_t>(source.dict->size()))) return std::nullopt;
     out = *source.dict;
   }
-  for (const auto& [name, value] : arguments.named) {
-    const Value key = runtime.text(name, Origin::template_text);
-    if (runtime.failed()) return std::nullopt;
-    out.set(key, value);
-  }
+  for (const auto& [name, value] : arguments.named) out.set(name, value);
   return out;
 }
 
@@ -284,6 +164,42 @@ Value global_raise_exception(TemplateRuntime& runtime, const Value&, const Argum
   return runtime.fail(to_text(runtime, message).bytes());
 }
 
+Value global_strftime_now(TemplateRuntime& runtime, const Value&, const Arguments& arguments) {
+  const auto [format] = arguments.bind(runtime, Names<1>{"format"});
+  if (!format.is_string()) return runtime.wrong_type("format the time with it", format);
+  std::tm now{};
+  const std::time_t seconds = runtime.now();
+  if (localtime_r(&seconds, &now) == nullptr) return runtime.fail("the time has no date");
+  // One more character tells an empty result from one that does not fit.
+  const std::string ended = std::string(format.text()) + '.';
+  std::array<char, 256> out{};
+  const size_t size = std::strftime(out.data(), out.size(), ended.c_str(), &now);
+  if (size == 0) return runtime.fail("a time has more than 255 characters");
+  const std::string_view text(out.data(), size - 1);
+  return runtime.text(replace_invalid_utf8(text), summary_of(format).least_trusted);
+}
+
+/// joiner(separator): "" when called first, then the separator.
+Value join_next(TemplateRuntime& runtime, const Value& self, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  const Value key = runtime.text("used", Origin::template_text);
+  if (runtime.failed()) return {};
+  Dict& state = self.name_space->attributes;
+  const bool used = is_true(*state.find(key));
+  state.set(key, Value::of(true));
+  return used ? *state.find("separator") : runtime.text({});
+}
+
+Value global_joiner(TemplateRuntime& runtime, const Value&, const Arguments& arguments) {
+  const auto [separator] = arguments.bind(runtime, Names<1>{"sep"});
+  Dict state;
+  state.set(runtime.text("used", Origin::template_text), Value::of(false));
+  state.set(runtime.text("separator", Origin::template_text),
+            separator.is_undefined() ? runtime.text(", ", Origin::template_text) : separator);
+  if (runtime.failed()) return {};
+  return runtime.callable({join_next, runtime.heap().name_space(std::move(state))});
+}
+
 struct NamedFunction {
   std::string_view name;
   Callable::Function function;
@@ -296,44 +212,33 @@ Callable::Function find(const std::array<NamedFunction, kCount>& functions, std:
   return found != functions.end() ? found->function : nullptr;
 }
 
-constexpr std::array kStringMethods = {
-    NamedFunction{"capitalize", str_case<Casing::capitalize>},
-    NamedFunction{"count", str_count},
-    NamedFunction{"endswith", str_has_affix<Affix::suffix>},
-    NamedFunction{"find", str_find<false>},
-    NamedFunction{"isdigit", str_isdigit},
-    NamedFunction{"islower", str_is_case<Casing::lower>},
-    NamedFunction{"isspace", str_isspace},
-    NamedFunction{"isupper", str_is_case<Casing::upper>},
-    NamedFunction{"join", str_join},
-    NamedFunction{"lower", str_case<Casing::lower>},
-    NamedFunction{"lstrip", str_strip<Sides::left>},
-    NamedFunction{"removeprefix", str_remove_affix<Affix::prefix>},
-    NamedFunction{"removesuffix", str_remove_affix<Affix::suffix>},
-    NamedFunction{"replace", str_replace},
-    NamedFunction{"rfind", str_find<true>},
-    NamedFunction{"rsplit", str_rsplit},
-    NamedFunction{"rstrip", str_strip<Sides::right>},
-    NamedFunction{"split", str_split},
-    NamedFunction{"splitlines", str_splitlines},
-    NamedFunction{"startswith", str_has_affix<Affix::prefix>},
-    NamedFunction{"strip", str_strip<Sides::both>},
-    NamedFunction{"upper", str_case<Casing::upper>},
-};
-
 /// A dot finds the methods of a dict before its entries, so that all of its methods are here.
 constexpr std::array kDictMethods = {
-    NamedFunction{"clear", dict_unsupported},
-    NamedFunction{"copy", dict_unsupported},
-    NamedFunction{"fromkeys", dict_unsupported},
+    NamedFunction{"clear", refuse_to_change},
+    NamedFunction{"copy", dict_copy},
+    NamedFunction{"fromkeys", refuse_to_change},
     NamedFunction{"get", dict_get},
     NamedFunction{"items", dict_items},
     NamedFunction{"keys", dict_keys},
-    NamedFunction{"pop", dict_unsupported},
-    NamedFunction{"popitem", dict_unsupported},
-    NamedFunction{"setdefault", dict_unsupported},
-    NamedFunction{"update", dict_unsupported},
+    NamedFunction{"pop", refuse_to_change},
+    NamedFunction{"popitem", refuse_to_change},
+    NamedFunction{"setdefault", refuse_to_change},
+    NamedFunction{"update", refuse_to_change},
     NamedFunction{"values", dict_values},
+};
+
+constexpr std::array kListMethods = {
+    NamedFunction{"append", refuse_to_change}, NamedFunction{"clear", refuse_to_change},
+    NamedFunction{"copy", list_copy},          NamedFunction{"count", list_count},
+    NamedFunction{"extend", refuse_to_change}, NamedFunction{"index", list_index},
+    NamedFunction{"insert", refuse_to_change}, NamedFunction{"pop", refuse_to_change},
+    NamedFunction{"remove", refuse_to_change}, NamedFunction{"reverse", refuse_to_change},
+    NamedFunction{"sort", refuse_to_change},
+};
+
+constexpr std::array kTupleMethods = {
+    NamedFunction{"count", list_count},
+    NamedFunction{"index", list_index},
 };
 
 constexpr std::array kLoopMethods = {
@@ -343,9 +248,11 @@ constexpr std::array kLoopMethods = {
 
 constexpr std::array kGlobals = {
     NamedFunction{"dict", global_dict},
+    NamedFunction{"joiner", global_joiner},
     NamedFunction{"namespace", global_namespace},
     NamedFunction{"raise_exception", global_raise_exception},
     NamedFunction{"range", global_range},
+    NamedFunction{"strftime_now", global_strftime_now},
 };
 
 }  // namespace
@@ -353,7 +260,9 @@ constexpr std::array kGlobals = {
 Callable::Function find_global(std::string_view name) { return find(kGlobals, name); }
 
 Callable::Function find_method(Value::Kind kind, std::string_view name) {
-  if (kind == Kind::string) return find(kStringMethods, name);
+  if (kind == Kind::string) return find_string_method(name);
+  if (kind == Kind::list) return find(kListMethods, name);
+  if (kind == Kind::tuple) return find(kTupleMethods, name);
   if (kind == Kind::dict) return find(kDictMethods, name);
   if (kind == Kind::loop) return find(kLoopMethods, name);
   return nullptr;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "text/template_format.h"
 #include "text/template_runtime.h"
 #include "text/template_strings.h"
 #include "text/unicode.h"
@@ -21,8 +22,13 @@ void append_value_repr(TemplateRuntime& runtime, const Value& value, std::string
       out += "Undefined";
       return;
     case Kind::list:
-    case Kind::tuple: {
+    case Kind::tuple:
+    case Kind::view: {
       const bool tuple = value.is(Kind::tuple);
+      if (value.is(Kind::view)) {
+        out += value.list->view_name;
+        out += '(';
+      }
       out += tuple ? '(' : '[';
       std::string_view separator;
       for (const Value& item : value.list->items) {
@@ -33,6 +39,7 @@ void append_value_repr(TemplateRuntime& runtime, const Value& value, std::string
       }
       if (tuple && value.list->items.size() == 1) out += ',';
       out += tuple ? ')' : ']';
+      if (value.is(Kind::view)) out += ')';
       return;
     }
     case Kind::dict: {
@@ -64,6 +71,7 @@ void append_value_repr(TemplateRuntime& runtime, const Value& value, std::string
     case Kind::real:
       out += real_to_text(value.real);
       return;
+    case Kind::iterator:
     case Kind::name_space:
     case Kind::loop:
     case Kind::callable:
@@ -88,7 +96,7 @@ struct SliceRange {
 
 std::optional<SliceRange> resolve_slice(TemplateRuntime& runtime, const Value& begin,
                                         const Value& end, const Value& step_value, int64_t size) {
-  const auto open = [](const Value& v) { return v.is_undefined() || v.is(Kind::none); };
+  const auto open = [](const Value& v) { return v.is(Kind::none); };
   for (const Value* v : {&begin, &end, &step_value}) {
     if (open(*v) || v->is_integral()) continue;
     runtime.wrong_type("slice at", *v);
@@ -184,6 +192,13 @@ Value integer_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, int64_
   return overflow ? runtime.fail("an integer becomes too large") : Value::of(result);
 }
 
+/// Python's a % b, which has the sign of b.
+double real_modulo(double a, double b) {
+  const double rest = std::fmod(a, b);
+  if (rest == 0) return std::copysign(0.0, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
 Value real_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, double a, double b) {
   switch (op) {
     case ArithmeticOperator::add:
@@ -194,13 +209,17 @@ Value real_arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, double a,
       return Value::of(a * b);
     case ArithmeticOperator::divide:
       return b == 0 ? runtime.fail("division by zero") : Value::of(a / b);
-    case ArithmeticOperator::floor_divide:
-      return b == 0 ? runtime.fail("division by zero") : Value::of(std::floor(a / b));
-    case ArithmeticOperator::modulo: {
+    case ArithmeticOperator::floor_divide: {
       if (b == 0) return runtime.fail("division by zero");
-      const double rest = std::fmod(a, b);
-      return Value::of(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
+      // a / b may round up to a whole number that b does not fit into so often.
+      const double quotient = (a - real_modulo(a, b)) / b;
+      const double whole = std::floor(quotient);
+      return Value::of(quotient == 0            ? std::copysign(0.0, a / b)
+                       : quotient - whole > 0.5 ? whole + 1
+                                                : whole);
     }
+    case ArithmeticOperator::modulo:
+      return b == 0 ? runtime.fail("division by zero") : Value::of(real_modulo(a, b));
     case ArithmeticOperator::power:
       return Value::of(std::pow(a, b));
   }
@@ -240,8 +259,8 @@ Value loop_attribute(const Loop& loop, const std::string& name) {
   if (name == "first") return Value::of(index == 0);
   if (name == "last") return Value::of(index + 1 == size);
   if (name == "length") return Value::of(size);
-  if (name == "depth") return Value::of(int64_t{1});
-  if (name == "depth0") return Value::of(int64_t{0});
+  if (name == "depth") return Value::of(int64_t{loop.depth} + 1);
+  if (name == "depth0") return Value::of(int64_t{loop.depth});
   if (name == "previtem" && index > 0) return loop.items->items[loop.index - 1];
   if (name == "nextitem" && index + 1 < size) return loop.items->items[loop.index + 1];
   return Value::undefined(&name);
@@ -271,7 +290,15 @@ const List* to_list(TemplateRuntime& runtime, const Value& value) {
   switch (value.kind) {
     case Kind::list:
     case Kind::tuple:
+    case Kind::view:
       return value.list;
+    case Kind::iterator: {
+      const std::vector<Value>& all = value.iterator->items->items;
+      const size_t next = std::exchange(value.iterator->next, all.size());
+      if (next == 0) return value.iterator->items;
+      items.assign(all.begin() + static_cast<ptrdiff_t>(next), all.end());
+      break;
+    }
     case Kind::undefined:
       break;
     case Kind::string: {
@@ -302,6 +329,7 @@ int64_t length(TemplateRuntime& runtime, const Value& value) {
       return code_point_count(value.text());
     case Kind::list:
     case Kind::tuple:
+    case Kind::view:
       return static_cast<int64_t>(value.list->items.size());
     case Kind::dict:
       return static_cast<int64_t>(value.dict->size());
@@ -316,7 +344,11 @@ Value get_attribute(TemplateRuntime& runtime, const Value& value, const std::str
     return runtime.wrong_type(fmt::format("take its attribute '{}'", name), value);
   }
   if (const auto method = find_method(value.kind, name)) {
-    return runtime.callable({method, value, nullptr});
+    return runtime.callable({method, value});
+  }
+  if (value.is(Kind::tuple) && value.list->is_group) {
+    if (name == "grouper") return value.list->items[0];
+    if (name == "list") return value.list->items[1];
   }
   if (value.is(Kind::loop)) return loop_attribute(*value.loop, name);
   const Dict* dict = nullptr;
@@ -376,6 +408,15 @@ bool equal(TemplateRuntime& runtime, const Value& a, const Value& b) {
     return runtime.spend_bytes(a.text().size()) && a.text() == b.text();
   }
   if (a.kind != b.kind) return equal_scalars(a, b);
+  if (a.is(Kind::view)) {
+    // Keys and items are sets to Python, values are themselves only.
+    if (a.list->view_name != b.list->view_name || a.list->view_name == kDictValues) {
+      return a.list == b.list;
+    }
+    return a.list->items.size() == b.list->items.size() &&
+           std::all_of(a.list->items.begin(), a.list->items.end(),
+                       [&](const Value& item) { return contains(runtime, b, item); });
+  }
   if (a.is_sequence()) {
     const auto& left = a.list->items;
     const auto& right = b.list->items;
@@ -404,14 +445,22 @@ bool contains(TemplateRuntime& runtime, const Value& haystack, const Value& need
       }
       return runtime.spend_search(haystack.text().size(), needle.text().size()) &&
              haystack.text().find(needle.text()) != std::string_view::npos;
+    case Kind::iterator: {
+      Iterator& left = *haystack.iterator;
+      while (left.next < left.items->items.size() && !runtime.failed()) {
+        if (equal(runtime, left.items->items[left.next++], needle)) return true;
+      }
+      return false;
+    }
     case Kind::list:
-    case Kind::tuple: {
+    case Kind::tuple:
+    case Kind::view: {
       const auto& items = haystack.list->items;
       return std::any_of(items.begin(), items.end(),
                          [&](const Value& item) { return equal(runtime, item, needle); });
     }
     case Kind::dict:
-      if (needle.is_sequence() || needle.is(Kind::dict)) {
+      if (needle.is(Kind::list) || needle.is(Kind::dict)) {
         runtime.wrong_type("look for it in a dict", needle);
         return false;
       }
@@ -430,6 +479,14 @@ bool less(TemplateRuntime& runtime, const Value& a, const Value& b) {
   if (a.is_string() && b.is_string()) {
     // The order of UTF-8 is that of code points.
     return runtime.spend_bytes(a.text().size()) && a.text() < b.text();
+  }
+  if (a.is_sequence() && a.kind == b.kind) {
+    const auto& left = a.list->items;
+    const auto& right = b.list->items;
+    for (size_t i = 0; i < std::min(left.size(), right.size()) && !runtime.failed(); ++i) {
+      if (!equal(runtime, left[i], right[i])) return less(runtime, left[i], right[i]);
+    }
+    return left.size() < right.size();
   }
   runtime.wrong_type(fmt::format("compare with {}", type_name(b)), a);
   return false;
@@ -451,6 +508,7 @@ Value arithmetic(TemplateRuntime& runtime, ArithmeticOperator op, const Value& a
     items.insert(items.end(), b.list->items.begin(), b.list->items.end());
     return runtime.sequence(std::move(items), a.kind);
   }
+  if (op == ArithmeticOperator::modulo && a.is_string()) return format_percent(runtime, a, b);
   const auto repeatable = [](const Value& v) { return v.is_string() || v.is_sequence(); };
   if (op == ArithmeticOperator::multiply && repeatable(a) && b.is_integral()) {
     return repeat(runtime, a, b.as_integer());

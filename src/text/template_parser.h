@@ -14,6 +14,8 @@ struct ParsedTemplate {
 };
 
 /// Tags, filters and tests that are not supported are errors here, not while rendering.
-Result<ParsedTemplate> parse_template(std::string_view source, const TemplateLimits& limits);
+/// `name` is what errors call the template.
+Result<ParsedTemplate> parse_template(std::string_view source, std::string_view name,
+                                      const TemplateLimits& limits);
 
 }  // namespace qvl

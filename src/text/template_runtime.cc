@@ -13,7 +13,7 @@ bool TemplateRuntime::spend(int64_t steps) {
 }
 
 Value TemplateRuntime::fail(ErrorCode code, std::string what) {
-  if (!error_) error_ = Error{code, fmt::format("line {} of the template: {}", line_, what), {}};
+  if (!error_) error_ = Error{code, fmt::format("{}:{}: {}", name_, line_, what), {}};
   return {};
 }
 
@@ -44,6 +44,24 @@ Value TemplateRuntime::sequence(std::vector<Value> items, Value::Kind kind) {
   return check_depth(out.list->summary.depth) ? out : Value{};
 }
 
+Value TemplateRuntime::iterator(std::vector<Value> items) {
+  if (!spend(2 + static_cast<int64_t>(items.size()))) return {};
+  const Value out = heap_.iterator(std::move(items));
+  return check_depth(summary_of(out).depth) ? out : Value{};
+}
+
+Value TemplateRuntime::view(std::vector<Value> items, std::string_view name) {
+  if (!spend(1 + static_cast<int64_t>(items.size()))) return {};
+  const Value out = heap_.view(std::move(items), name);
+  return check_depth(summary_of(out).depth) ? out : Value{};
+}
+
+Value TemplateRuntime::group(const Value& key, const Value& items) {
+  if (!spend(3)) return {};
+  const Value out = heap_.group(key, items);
+  return check_depth(summary_of(out).depth) ? out : Value{};
+}
+
 Value TemplateRuntime::dict(Dict dict) {
   if (!spend(1 + static_cast<int64_t>(dict.size()))) return {};
   if (!check_depth(dict.summary().depth)) return {};
@@ -71,10 +89,10 @@ void Arguments::bind(TemplateRuntime& runtime, std::span<const std::string_view>
   }
   std::copy(positional.begin(), positional.end(), out.begin());
   for (const auto& [name, value] : named) {
-    const auto found = std::find(names.begin(), names.end(), name);
+    const auto found = std::find(names.begin(), names.end(), name.text());
     const auto index = static_cast<size_t>(found - names.begin());
     if (found == names.end() || index < positional.size()) {
-      runtime.fail(fmt::format("unexpected argument '{}'", name));
+      runtime.fail(fmt::format("unexpected argument '{}'", name.text()));
       return;
     }
     out[index] = value;

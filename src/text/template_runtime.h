@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <ctime>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,13 +21,15 @@ namespace qvl {
 
 class TemplateRuntime {
  public:
-  explicit TemplateRuntime(const TemplateLimits& limits)
-      : limits_(limits), steps_left_(limits.max_steps) {}
+  /// `name` is what errors call the template, and has to outlive this; `now` is its time.
+  TemplateRuntime(const TemplateLimits& limits, std::string_view name, std::time_t now)
+      : limits_(limits), name_(name), now_(now), steps_left_(limits.max_steps) {}
 
   const TemplateLimits& limits() const { return limits_; }
   bool failed() const { return error_.has_value(); }
   const Error& error() const { return *error_; }
   void set_line(int line) { line_ = line; }
+  std::time_t now() const { return now_; }
 
   /// Uses fuel; false, with an error, when it is at its end.
   bool spend(int64_t steps);
@@ -49,6 +52,11 @@ class TemplateRuntime {
   Value sequence(std::vector<Value> items, Value::Kind kind);
   Value list(std::vector<Value> items) { return sequence(std::move(items), Value::Kind::list); }
   Value tuple(std::vector<Value> items) { return sequence(std::move(items), Value::Kind::tuple); }
+  /// What filters give that Python writes as generators.
+  Value iterator(std::vector<Value> items);
+  Value view(std::vector<Value> items, std::string_view name);
+  /// A pair of groupby.
+  Value group(const Value& key, const Value& items);
   Value dict(Dict dict);
   Value callable(const Callable& callable);
   TemplateHeap& heap() { return heap_; }
@@ -57,6 +65,8 @@ class TemplateRuntime {
   bool check_depth(int depth);
 
   TemplateLimits limits_;
+  std::string_view name_;
+  std::time_t now_;
   int64_t steps_left_;
   int line_ = 0;
   std::optional<Error> error_;
@@ -66,7 +76,7 @@ class TemplateRuntime {
 /// The evaluated arguments of a call, filter or test.
 struct Arguments {
   std::vector<Value> positional;
-  std::vector<std::pair<std::string_view, Value>> named;
+  std::vector<std::pair<Value, Value>> named;  ///< names are texts
 
   /// Puts the arguments in the order of `names`; those not given are undefined. Fails if there are
   /// others.
@@ -91,18 +101,21 @@ struct Callable {
   Function function = nullptr;
   Value self;
   const MacroStatement* macro = nullptr;
+  TemplateScope* scope = nullptr;  ///< where the macro was made
 };
 
 using TemplateFilter = Value (*)(TemplateRuntime&, const Value& input, const Arguments&);
 using TemplateTest = bool (*)(TemplateRuntime&, const Value& input, const Arguments&);
 
-// Lookup by name; null if there is none. In template_filters.cc, template_tests.cc,
-// template_methods.cc.
+// Lookup by name; null if there is none. In template_filters.cc, template_sequence_filters.cc,
+// template_tests.cc, template_methods.cc, template_string_methods.cc.
 TemplateFilter find_filter(std::string_view name);
+TemplateFilter find_sequence_filter(std::string_view name);  ///< for find_filter
 TemplateTest find_test(std::string_view name);
 Callable::Function find_global(std::string_view name);
 /// `self.name` as Python resolves it for methods of the type.
 Callable::Function find_method(Value::Kind kind, std::string_view name);
+Callable::Function find_string_method(std::string_view name);  ///< for find_method
 
 // Operations of Python, in template_operations.cc. All may fail.
 
@@ -116,14 +129,14 @@ int64_t length(TemplateRuntime& runtime, const Value& value);
 /// v.name and v[key] as Jinja resolves them: undefined where there is nothing.
 Value get_attribute(TemplateRuntime& runtime, const Value& value, const std::string& name);
 Value get_item(TemplateRuntime& runtime, const Value& value, const Value& key);
-/// v[begin:end:step]; undefined bounds are open.
+/// v[begin:end:step]; bounds that are none are open.
 Value get_slice(TemplateRuntime& runtime, const Value& value, const Value& begin, const Value& end,
                 const Value& step);
 /// a == b, whatever the origins of texts.
 bool equal(TemplateRuntime& runtime, const Value& a, const Value& b);
 /// needle in haystack
 bool contains(TemplateRuntime& runtime, const Value& haystack, const Value& needle);
-/// a < b, for numbers and for strings.
+/// a < b, for numbers, for strings and for sequences of them.
 bool less(TemplateRuntime& runtime, const Value& a, const Value& b);
 
 enum class ArithmeticOperator { add, subtract, multiply, divide, floor_divide, modulo, power };
@@ -137,11 +150,13 @@ Value negate(TemplateRuntime& runtime, const Value& value);
 Value context_from_json(TemplateRuntime& runtime, const nlohmann::ordered_json& context);
 
 struct JsonStyle {
-  int indent = -1;  ///< -1: on one line
+  std::optional<OriginText> indent;  ///< of one level; none: everything on one line
+  OriginText item_separator{", ", Origin::template_text};
+  OriginText key_separator{": ", Origin::template_text};
   bool ensure_ascii = false;
   bool sort_keys = false;
 };
-/// json.dumps; the whole has the least trusted origin of the strings in it.
+/// json.dumps; the whole has the least trusted origin of the strings in it and in the style.
 OriginText to_json(TemplateRuntime& runtime, const Value& value, const JsonStyle& style);
 /// repr(float)
 std::string real_to_text(double value);

@@ -75,6 +75,46 @@ void split_at_space(const OriginText& text, int64_t limit, TakePart take) {
   }
 }
 
+void split_at_space_from_right(const OriginText& text, int64_t limit, TakePart take) {
+  std::string_view rest = text.bytes();
+  for (int64_t count = 0;; ++count) {
+    const size_t end = stripped(rest, Sides::right, std::nullopt).second;
+    if (end == 0) return;
+    if (limit >= 0 && count >= limit) {
+      take(text.slice(stripped(rest, Sides::left, std::nullopt).first, end));
+      return;
+    }
+    size_t begin = end;
+    while (begin > 0) {
+      const CodePoint c = last_code_point(rest.substr(0, begin));
+      if (is_python_space(c.value)) break;
+      begin -= c.size;
+    }
+    if (!take(text.slice(begin, end))) return;
+    rest = rest.substr(0, begin);
+  }
+}
+
+bool is_of_kind(char32_t c, CharacterKind kind) {
+  const uint8_t classes = unicode_classes(c);
+  const bool decimal = utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
+  switch (kind) {
+    case CharacterKind::letter:
+      return (classes & kLetter) != 0;
+    case CharacterKind::number:
+      return (classes & kNumber) != 0;
+    case CharacterKind::letter_or_number:
+      return (classes & (kLetter | kNumber)) != 0;
+    case CharacterKind::decimal:
+      return decimal;
+    case CharacterKind::digit:
+      // Superscripts and subscripts too.
+      return decimal || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
+             (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089);
+  }
+  return false;
+}
+
 }  // namespace
 
 bool is_python_space(char32_t c) {
@@ -119,19 +159,24 @@ void split(const OriginText& text, std::optional<std::string_view> separator, in
   take(text.slice(begin, text.size()));
 }
 
-void split_from_right(const OriginText& text, std::string_view separator, int64_t limit,
-                      TakePart take) {
+void split_from_right(const OriginText& text, std::optional<std::string_view> separator,
+                      int64_t limit, TakePart take) {
+  if (!separator) {
+    split_at_space_from_right(text, limit, take);
+    return;
+  }
+  const size_t size = separator->size();
   size_t end = text.size();
-  for (int64_t count = 0; (limit < 0 || count < limit) && end >= separator.size(); ++count) {
-    const size_t found = text.bytes().rfind(separator, end - separator.size());
+  for (int64_t count = 0; (limit < 0 || count < limit) && end >= size; ++count) {
+    const size_t found = text.bytes().rfind(*separator, end - size);
     if (found == std::string::npos) break;
-    if (!take(text.slice(found + separator.size(), end))) return;
+    if (!take(text.slice(found + size, end))) return;
     end = found;
   }
   take(text.slice(0, end));
 }
 
-void split_lines(const OriginText& text, TakePart take) {
+void split_lines(const OriginText& text, LineEnds ends, TakePart take) {
   const std::string_view bytes = text.bytes();
   size_t begin = 0;
   for (size_t i = 0; i < bytes.size();) {
@@ -141,8 +186,8 @@ void split_lines(const OriginText& text, TakePart take) {
                            c.value == 0x2028 || c.value == 0x2029;
     size_t next = i + c.size;
     if (ends_line) {
-      if (!take(text.slice(begin, i))) return;
       if (c.value == '\r' && next < bytes.size() && bytes[next] == '\n') ++next;
+      if (!take(text.slice(begin, ends == LineEnds::kept ? next : i))) return;
       begin = next;
     }
     i = next;
@@ -181,10 +226,14 @@ OriginText change_case(const OriginText& text, Casing casing) {
     std::string changed;
     while (begin < run.end) {
       const CodePoint c = first_code_point(std::string_view(text.bytes()).substr(begin));
-      const bool upper = casing == Casing::upper || (casing != Casing::lower && starts_word);
+      const bool upper = casing == Casing::swap
+                             ? to_lower(c.value) == c.value
+                             : casing == Casing::upper || (casing != Casing::lower && starts_word);
       append_utf8(changed, upper ? to_upper(c.value) : to_lower(c.value));
       // Where Jinja's title filter sees words begin.
-      starts_word = casing == Casing::title && (is_python_space(c.value) || has("-({[<", c.value));
+      starts_word =
+          (casing == Casing::title && (is_python_space(c.value) || has("-({[<", c.value))) ||
+          (casing == Casing::method_title && !is_cased(c.value));
       begin += c.size;
     }
     out.append(changed, run.origin);
@@ -203,6 +252,29 @@ bool has_only_case(std::string_view text, Casing casing) {
     if (mapped != c.value) return false;
   }
   return found;
+}
+
+bool has_only(std::string_view text, CharacterKind kind) {
+  if (text.empty()) return false;
+  while (!text.empty()) {
+    const CodePoint c = first_code_point(text);
+    if (!is_of_kind(c.value, kind)) return false;
+    text.remove_prefix(c.size);
+  }
+  return true;
+}
+
+int64_t word_count(std::string_view text) {
+  int64_t words = 0;
+  bool inside = false;
+  while (!text.empty()) {
+    const CodePoint c = first_code_point(text);
+    const bool part = c.value == '_' || is_of_kind(c.value, CharacterKind::letter_or_number);
+    if (part && !inside) ++words;
+    inside = part;
+    text.remove_prefix(c.size);
+  }
+  return words;
 }
 
 int64_t code_point_count(std::string_view text) {

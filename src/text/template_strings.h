@@ -26,21 +26,29 @@ using TakePart = FunctionRef<bool(OriginText part)>;
 /// str.split; a negative `limit` is none. Without `separator`, at runs of white space.
 void split(const OriginText& text, std::optional<std::string_view> separator, int64_t limit,
            TakePart take);
-/// str.rsplit with a separator. The parts come from the right.
-void split_from_right(const OriginText& text, std::string_view separator, int64_t limit,
-                      TakePart take);
-void split_lines(const OriginText& text, TakePart take);
+/// str.rsplit. The parts come from the right.
+void split_from_right(const OriginText& text, std::optional<std::string_view> separator,
+                      int64_t limit, TakePart take);
+enum class LineEnds { dropped, kept };
+void split_lines(const OriginText& text, LineEnds ends, TakePart take);
 
 /// str.replace; `replacement` keeps its own origins. A negative `limit` is none. The result has at
 /// most `max_bytes`, else there is none.
 std::optional<OriginText> replace(const OriginText& text, std::string_view old,
                                   const OriginText& replacement, int64_t limit, size_t max_bytes);
 
-enum class Casing { lower, upper, capitalize, title };
+/// Words begin differently for Jinja's filter `title` and Python's method.
+enum class Casing { lower, upper, capitalize, title, method_title, swap };
 /// By the simple case mappings, which leave one character one character: ß stays ß.
 OriginText change_case(const OriginText& text, Casing casing);
 /// str.islower and str.isupper.
 bool has_only_case(std::string_view text, Casing casing);
+
+enum class CharacterKind { letter, number, letter_or_number, decimal, digit };
+/// str.isalpha and its like: whether the text is not empty and all characters are of the kind.
+bool has_only(std::string_view text, CharacterKind kind);
+/// The words that \w+ finds.
+int64_t word_count(std::string_view text);
 
 int64_t code_point_count(std::string_view text);
 /// Byte offset of a character by its index; the size of the text for an index at or past its end.

@@ -28,12 +28,25 @@ bool test_number(TemplateRuntime& runtime, const Value& input, const Arguments& 
 bool test_iterable(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   arguments.bind<0>(runtime, {});
   return input.is_undefined() || input.is_string() || input.is_sequence() || input.is(Kind::dict) ||
-         input.is(Kind::loop);
+         input.is(Kind::view) || input.is(Kind::iterator) || input.is(Kind::loop);
 }
 
 bool test_sequence(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
   arguments.bind<0>(runtime, {});
   return input.is_undefined() || input.is_string() || input.is_sequence() || input.is(Kind::dict);
+}
+
+/// Python can call whatever has a method for it, even to fail there.
+bool test_callable(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  return input.is(Kind::callable) || input.is(Kind::loop) || input.is_undefined();
+}
+
+template <bool kIsTest>
+bool test_known(TemplateRuntime& runtime, const Value& input, const Arguments& arguments) {
+  arguments.bind<0>(runtime, {});
+  if (!input.is_string()) return false;
+  return kIsTest ? find_test(input.text()) != nullptr : find_filter(input.text()) != nullptr;
 }
 
 template <bool kValue>
@@ -100,14 +113,21 @@ struct NamedTest {
 };
 
 constexpr std::array kTests = {
+    NamedTest{"!=", test_relation<Relation::not_equal>},
+    NamedTest{"<", test_relation<Relation::less>},
+    NamedTest{"<=", test_relation<Relation::less_equal>},
+    NamedTest{"==", test_relation<Relation::equal>},
+    NamedTest{">", test_relation<Relation::greater>},
+    NamedTest{">=", test_relation<Relation::greater_equal>},
     NamedTest{"boolean", test_kind<Kind::boolean>},
-    NamedTest{"callable", test_kind<Kind::callable>},
+    NamedTest{"callable", test_callable},
     NamedTest{"defined", test_defined},
     NamedTest{"divisibleby", test_divisibleby},
     NamedTest{"eq", test_relation<Relation::equal>},
     NamedTest{"equalto", test_relation<Relation::equal>},
     NamedTest{"even", test_parity<0>},
     NamedTest{"false", test_boolean<false>},
+    NamedTest{"filter", test_known<false>},
     NamedTest{"float", test_kind<Kind::real>},
     NamedTest{"ge", test_relation<Relation::greater_equal>},
     NamedTest{"greaterthan", test_relation<Relation::greater>},
@@ -127,6 +147,7 @@ constexpr std::array kTests = {
     NamedTest{"sameas", test_sameas},
     NamedTest{"sequence", test_sequence},
     NamedTest{"string", test_kind<Kind::string>},
+    NamedTest{"test", test_known<true>},
     NamedTest{"true", test_boolean<true>},
     NamedTest{"undefined", test_kind<Kind::undefined>},
     NamedTest{"upper", test_case<Casing::upper>},

@@ -22,7 +22,10 @@ Summary summary_of(const Value& value) {
   switch (value.kind) {
     case Value::Kind::list:
     case Value::Kind::tuple:
+    case Value::Kind::view:
       return value.list->summary;
+    case Value::Kind::iterator:
+      return value.iterator->items->summary;
     case Value::Kind::dict:
       return value.dict->summary();
     case Value::Kind::string: {
@@ -73,12 +76,41 @@ const Value* Dict::find(const Value& key) const {
   return nullptr;
 }
 
-Value TemplateHeap::sequence(std::vector<Value> items, Value::Kind kind) {
+List& TemplateHeap::new_list(std::vector<Value> items) {
   List& list = lists_.emplace_back(List{std::move(items), {.depth = 1}});
   for (const Value& item : list.items) list.summary.include_item(item);
+  return list;
+}
+
+Value TemplateHeap::sequence(std::vector<Value> items, Value::Kind kind) {
   Value out;
   out.kind = kind;
+  out.list = &new_list(std::move(items));
+  return out;
+}
+
+Value TemplateHeap::view(std::vector<Value> items, std::string_view name) {
+  List& list = new_list(std::move(items));
+  list.view_name = name;
+  Value out;
+  out.kind = Value::Kind::view;
   out.list = &list;
+  return out;
+}
+
+Value TemplateHeap::group(const Value& key, const Value& items) {
+  List& list = new_list({key, items});
+  list.is_group = true;
+  Value out;
+  out.kind = Value::Kind::tuple;
+  out.list = &list;
+  return out;
+}
+
+Value TemplateHeap::iterator(std::vector<Value> items) {
+  Value out;
+  out.kind = Value::Kind::iterator;
+  out.iterator = &iterators_.emplace_back(Iterator{&new_list(std::move(items))});
   return out;
 }
 
@@ -118,10 +150,12 @@ bool is_true(const Value& value) {
       return !value.string->empty();
     case Value::Kind::list:
     case Value::Kind::tuple:
+    case Value::Kind::view:
       return !value.list->items.empty();
     case Value::Kind::dict:
       return value.dict->size() > 0;
     case Value::Kind::unsigned_integer:
+    case Value::Kind::iterator:
     case Value::Kind::name_space:
     case Value::Kind::loop:
     case Value::Kind::callable:
@@ -151,6 +185,10 @@ std::string_view type_name(const Value& value) {
       return "tuple";
     case Value::Kind::dict:
       return "dict";
+    case Value::Kind::view:
+      return value.list->view_name;
+    case Value::Kind::iterator:
+      return "generator";
     case Value::Kind::name_space:
       return "namespace";
     case Value::Kind::loop:
@@ -174,6 +212,8 @@ bool equal_scalars(const Value& a, const Value& b) {
       return true;
     case Value::Kind::string:
       return a.text() == b.text();
+    case Value::Kind::iterator:
+      return a.iterator == b.iterator;
     case Value::Kind::name_space:
       return a.name_space == b.name_space;
     case Value::Kind::loop:

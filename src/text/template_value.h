@@ -20,7 +20,10 @@ struct List;
 class Dict;
 struct Namespace;
 struct Loop;
+struct Iterator;
 struct Callable;
+struct ForStatement;
+struct TemplateScope;
 
 struct Value {
   enum class Kind : uint8_t {
@@ -34,6 +37,8 @@ struct Value {
     list,
     tuple,
     dict,
+    view,      ///< what dict.items(), keys() and values() give: a list without indices
+    iterator,  ///< what filters like map give: can be gone through once, and is always true
     name_space,
     loop,
     callable,
@@ -46,8 +51,9 @@ struct Value {
     uint64_t unsigned_integer;
     double real;
     const OriginText* string;
-    const List* list;  ///< of a list or tuple
+    const List* list;  ///< of a list, tuple or view
     const Dict* dict;
+    Iterator* iterator;
     Namespace* name_space;
     Loop* loop;
     const Callable* callable;
@@ -123,9 +129,21 @@ struct Summary {
 };
 Summary summary_of(const Value& value);
 
+// The names of views.
+inline constexpr std::string_view kDictItems = "dict_items";
+inline constexpr std::string_view kDictKeys = "dict_keys";
+inline constexpr std::string_view kDictValues = "dict_values";
+
 struct List {
   std::vector<Value> items;
   Summary summary;
+  std::string_view view_name;  ///< of a view, as repr has it
+  bool is_group = false;       ///< a pair of groupby, with the attributes `grouper` and `list`
+};
+
+struct Iterator {
+  const List* items;
+  size_t next = 0;
 };
 
 /// Keeps the order of insertion. Keys are strings, numbers, booleans and None.
@@ -156,7 +174,10 @@ struct Namespace {
 struct Loop {
   const List* items;
   size_t index = 0;
-  const List* last_changed = nullptr;  ///< arguments of the last loop.changed()
+  const List* last_changed = nullptr;       ///< arguments of the last loop.changed()
+  int depth = 0;                            ///< recursive loops around it
+  const ForStatement* recursive = nullptr;  ///< what calling it runs; null: it cannot be called
+  TemplateScope* scope = nullptr;           ///< around the statement
 };
 
 class TemplateHeap {
@@ -166,15 +187,22 @@ class TemplateHeap {
   const std::string* name(std::string_view name) { return &names_.emplace_back(name); }
   Value sequence(std::vector<Value> items, Value::Kind kind);
   Value list(std::vector<Value> items) { return sequence(std::move(items), Value::Kind::list); }
+  Value view(std::vector<Value> items, std::string_view name);
+  /// A pair of groupby.
+  Value group(const Value& key, const Value& items);
+  Value iterator(std::vector<Value> items);
   Value dict(Dict dict);
   Value name_space(Dict attributes);
   Value callable(const Callable& callable);
-  Loop* loop(const List* items) { return &loops_.emplace_back(Loop{items}); }
+  Loop* loop(const Loop& loop) { return &loops_.emplace_back(loop); }
 
  private:
   std::deque<OriginText> texts_;
   std::deque<std::string> names_;
+  List& new_list(std::vector<Value> items);
+
   std::deque<List> lists_;
+  std::deque<Iterator> iterators_;
   std::deque<Dict> dicts_;
   std::deque<Namespace> namespaces_;
   std::deque<Callable> callables_;
