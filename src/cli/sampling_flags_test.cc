@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "cli/environment.h"
+
 namespace qvl {
 namespace {
 
@@ -13,7 +15,9 @@ class SamplingFlagsTest : public testing::Test {
   SamplingParams choose(std::vector<std::string> arguments, const GenerationConfig& checkpoint) {
     CLI::App app;
     SamplingFlags flags;
-    add_sampling_flags(app, flags);
+    add_sampling_flags(*app.add_subcommand("run"), flags);
+    read_environment(app);
+    arguments.insert(arguments.begin(), "run");
     std::reverse(arguments.begin(), arguments.end());
     app.parse(arguments);
     const Result<ChosenSampling> chosen = choose_sampling(flags, checkpoint, *tokenizer_);

@@ -260,7 +260,8 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
 
 TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
   const auto plan = [&] {
-    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32, config_,
+    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32,
+                       config_,
                        /*process_bytes=*/20'000'000);
   };
   const Result<PlannedMemory> fits = plan();

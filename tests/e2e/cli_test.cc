@@ -96,8 +96,8 @@ TEST(Run, StatsSayWhereSamplingCameFrom) {
 
 TEST(Run, ALoopEndsALongAnswer) {
   const auto answer = [](const Arguments& more) {
-    Arguments arguments{"run", kModel, "x", "--temperature", "0", "--logit-bias", "42=100",
-                        "--json"};
+    Arguments arguments{"run", kModel,         "x",      "--temperature",
+                        "0",   "--logit-bias", "42=100", "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = qvl_program(arguments);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
