@@ -91,7 +91,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const void* const read = (*source)->rows(*tensor, r, 1, row.data());
       if (tensor->dtype != qvl::DType::i4) continue;
       std::vector<float> wide(static_cast<size_t>(tensor->cols()));
-      dequantise({tensor->cols(), tensor->group_size}, read, wide.data());
+      qvl::dequantise({tensor->cols(), tensor->group_size}, read, wide.data());
     }
     (*source)->release(*tensor, 0, tensor->rows());
   }
