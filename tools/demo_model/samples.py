@@ -8,7 +8,7 @@ import os
 import random
 import time
 
-from . import clips, shapes, words
+from . import clips, documents, formulas, receipts, scenes, shapes, words
 from .sample import Sample
 
 __all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "CLIP_FRAMES", "make_sample"]
@@ -16,20 +16,25 @@ __all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "CLIP_FRAMES", "make_sample"]
 # Training mix.
 SLOTS: dict[str, float] = {
     "regular": 10, "irregular": 10, "artistic": 8, "handwriting": 10, "digits": 7, "nonsemantic": 8,
-    "shapes": 7, "clips": 6,
+    "scene": 9, "cover": 3, "document": 5, "chart": 5, "infographic": 3, "receipt": 6, "form": 5, "nutrition": 4,
+    "formula": 9, "shapes": 7, "clips": 6,
 }
 
 # Frame sizes (h, w) of the training pictures: multiples of 32 of at least 65,536 pixels, which the processor's resize leaves alone.
 _WORD = [(128, 512), (160, 480), (192, 384), (256, 256)]
 BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
-    "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+    "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
+    "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
+    "formula": [(128, 512), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
 }
 # Frames of a training clip by its frame size, so that a batch has one shape.
 CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}
 
 _MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
-_MAKERS["shapes"] = shapes.make
+_MAKERS |= {"shapes": shapes.make, "scene": scenes.make, "cover": scenes.make, "document": documents.make,
+            "chart": documents.make, "infographic": documents.make, "receipt": receipts.make, "form": receipts.make,
+            "nutrition": receipts.make, "formula": formulas.make}
 
 
 def make_sample(seed: int, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:

@@ -66,6 +66,10 @@ def grid_box(cx: float, cy: float, r: float, h: int, w: int) -> list[int]:
     return [round(v * 100) * 10 for v in ((cx - r) / w, (cy - r) / h, (cx + r) / w, (cy + r) / h)]
 
 
+def article(color: str) -> str:
+    return ("an " if color == "orange" else "a ") + color
+
+
 def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float, float]]], h: int, w: int):
     """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the drawn kind has no clear answer."""
     shapes, colors = [s for s, _, _ in things], [c for _, c, _ in things]
@@ -97,10 +101,10 @@ def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float
             return kind, f"Which shape is {where}?", [f"{first[1]} {first[0]}"], {}
     if kind == "exists":
         if rng.random() < 0.5:
-            return kind, f"Is there a {color} {shape}?", ["yes"], {}
+            return kind, f"Is there {article(color)} {shape}?", ["yes"], {}
         color, shape = rng.choice(COLORS), rng.choice(SHAPES)
         there = any((s, c) == (shape, color) for s, c, _ in things)
-        return kind, f"Is there a {color} {shape}?", ["yes" if there else "no"], {}
+        return kind, f"Is there {article(color)} {shape}?", ["yes" if there else "no"], {}
     return None
 
 
