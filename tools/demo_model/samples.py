@@ -21,12 +21,13 @@ SLOTS: dict[str, float] = {
 }
 
 # Frame sizes (h, w) of the training pictures: multiples of 32 of at least 65,536 pixels, which the processor's resize leaves alone.
-_WORD = [(128, 512), (160, 480), (192, 384), (256, 256)]
+# Word crops are enlarged to about 65,536 pixels by it; these are grids that crops of usual proportions come to.
+_WORD = [(128, 544), (160, 480), (192, 384), (256, 256)]
 BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
     "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
-    "formula": [(128, 512), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+    "formula": [(128, 544), (160, 480), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
 }
 # Frames of a training clip by its frame size, so that a batch has one shape.
 CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}
