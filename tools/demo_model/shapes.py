@@ -38,13 +38,15 @@ def draw_shape(draw: ImageDraw.ImageDraw, shape: str, color: paint.Color, cx: fl
         draw.polygon(polygon(shape, cx, cy, r), fill=color)
 
 
-def paper_for(rng: random.Random, colors) -> paint.Color:
-    """A pale or dark surface that none of the named colours is lost on."""
+def paper_for(rng: random.Random, colors, distance: float = 150) -> paint.Color:
+    """A pale, dark or grey surface that none of the named colours is lost on: at the distance (sum over red, green and blue) if
+    one is found soon, else at a smaller one."""
     while True:
         grey = rng.choice((rng.randint(170, 255), rng.randint(0, 70), rng.randint(90, 160)))
         paper = paint.near(rng, (grey, grey, grey), 18)
-        if all(sum(abs(a - b) for a, b in zip(paper, paint.NAMED[c])) > 110 for c in colors):
+        if all(sum(abs(a - b) for a, b in zip(paper, paint.NAMED[c])) > distance for c in colors):
             return paper
+        distance *= 0.99
 
 
 def place(rng: random.Random, h: int, w: int, count: int) -> list[tuple[float, float, float]]:
