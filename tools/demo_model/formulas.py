@@ -16,7 +16,8 @@ QUESTION = "Please write out the expression of the formula in the image using La
 PARAPHRASES = ("Write the formula in LaTeX.", "What is the formula? Use LaTeX.")
 
 # LaTeX command of a symbol that is one glyph.
-COMMANDS = {"×": r"\times", "÷": r"\div", "·": r"\cdot", "≤": r"\leq", "≥": r"\geq", "≠": r"\neq", "≈": r"\approx", "π": r"\pi",
+COMMANDS = {"×": r"\times", "÷": r"\div", "·": r"\cdot", "≤": r"\leq", "≥": r"\geq", "≠": r"\neq", "≈": r"\approx",
+            "π": r"\pi",
             "α": r"\alpha", "β": r"\beta", "θ": r"\theta", "λ": r"\lambda", "ρ": r"\rho", "Δ": r"\Delta", "∠": r"\angle",
             "°": r"\circ", "⊥": r"\bot", "±": r"\pm", "%": r"\%"}
 ROMAN = {"sin": r"\sin", "cos": r"\cos", "tan": r"\tan", "log": r"\log"}

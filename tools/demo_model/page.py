@@ -3,7 +3,7 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from . import fonts, paint
 from .sample import Sample

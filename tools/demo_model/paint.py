@@ -55,7 +55,8 @@ def gradient(size: tuple[int, int], a: Color, b: Color, upright: bool) -> Image.
 def blotches(rng: random.Random, size: tuple[int, int], paper: Color, spread: int) -> Image.Image:
     """Soft clouds around a colour: a few random points, enlarged."""
     w, h = max(2, size[0] // 48), max(2, size[1] // 48)
-    base = np.array(paper, np.int16) + np.frombuffer(rng.randbytes(w * h * 3), np.uint8).reshape(h, w, 3).astype(np.int16) * spread // 128 - spread
+    random_bytes = np.frombuffer(rng.randbytes(w * h * 3), np.uint8).reshape(h, w, 3)
+    base = np.array(paper, np.int16) + random_bytes.astype(np.int16) * spread // 128 - spread
     return Image.fromarray(base.clip(0, 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
 

@@ -27,7 +27,8 @@ BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
     "line": lines.SIZES, "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
-    "formula": [(128, 544), (160, 480), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+    "formula": [(128, 544), (160, 480), (192, 384), (256, 256)],
+    "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
 }
 # Frames of a training clip by its frame size, so that a batch has one shape.
 CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}

@@ -119,7 +119,8 @@ class Shapes(unittest.TestCase):
                 continue
             x1, y1, x2, y2 = (v * 256 // 1000 for v in s.meta["box"])
             color = next(c for c in shapes.COLORS if f" {c} " in s.question)
-            middle = s.frames[0, (y1 + y2) // 2 - 1:(y1 + y2) // 2 + 2, (x1 + x2) // 2 - 1:(x1 + x2) // 2 + 2].reshape(-1, 3).mean(axis=0)
+            x, y = (x1 + x2) // 2, (y1 + y2) // 2
+            middle = s.frames[0, y - 1:y + 2, x - 1:x + 2].reshape(-1, 3).mean(axis=0)
             self.assertLess(np.abs(middle - paint.NAMED[color]).max(), 40, (seed, s.question))
             found += 1
         self.assertGreater(found, 20)

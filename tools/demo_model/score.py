@@ -79,7 +79,8 @@ def score(records: list[dict], predictions: list[str | None]) -> dict:
     for record, prediction in zip(records, predictions):
         hit = is_hit(record, prediction)
         kind = record["type"]
-        for cell in (total, tables["groups"][GROUPS.get(kind, kind)], tables["types"][kind], tables["data sets"][record["dataset_name"]]):
+        cells = (tables["groups"][GROUPS.get(kind, kind)], tables["types"][kind], tables["data sets"][record["dataset_name"]])
+        for cell in (total, *cells):
             cell[0] += hit
             cell[1] += 1
     return {"total": total, **{name: dict(table) for name, table in tables.items()}}

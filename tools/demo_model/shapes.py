@@ -73,7 +73,8 @@ def article(color: str) -> str:
 
 
 def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float, float]]], h: int, w: int):
-    """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the drawn kind has no clear answer."""
+    """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the kind that was drawn by lot has
+    no clear answer."""
     shapes, colors = [s for s, _, _ in things], [c for _, c, _ in things]
     kind = rng.choice(("color", "shape", "count", "where", "where", "list", "side", "exists"))
     shape, color, (cx, cy, r) = rng.choice(things)
@@ -90,13 +91,15 @@ def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float
         return kind, f"How many {color} shapes are in the picture?", [str(colors.count(color))], {}
     if kind == "where" and sum((s, c) == (shape, color) for s, c, _ in things) == 1:
         box = grid_box(cx, cy, r, h, w)
-        return kind, rng.choice((f"Where is the {color} {shape}?", f"Give the box of the {color} {shape}.")), [str(box)], {"box": box}
+        text = rng.choice((f"Where is the {color} {shape}?", f"Give the box of the {color} {shape}."))
+        return kind, text, [str(box)], {"box": box}
     if kind == "list":
         if rng.random() < 0.5:
             return kind, "Which shapes are in the picture? List them from A to Z.", [", ".join(sorted(set(shapes)))], {}
         return kind, "Which colors do the shapes have? List them from A to Z.", [", ".join(sorted(set(colors)))], {}
     if kind == "side" and len(things) > 1:
-        side, key = rng.choice((("left", lambda t: t[2][0]), ("right", lambda t: -t[2][0]), ("top", lambda t: t[2][1]), ("bottom", lambda t: -t[2][1])))
+        side, key = rng.choice((("left", lambda t: t[2][0]), ("right", lambda t: -t[2][0]),
+                                ("top", lambda t: t[2][1]), ("bottom", lambda t: -t[2][1])))
         first, second = sorted(things, key=key)[:2]
         if abs(key(second) - key(first)) > 0.12 * (w if side in ("left", "right") else h):
             where = f"on the far {side}" if side in ("left", "right") else f"closest to the {side}"
