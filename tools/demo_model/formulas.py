@@ -269,7 +269,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
         warp.keep_inside(boxes)
         mask, boxes = warp.apply(mask), warp.boxes(boxes)
     im.paste(ink, (0, 0), mask)
-    im = paint.camera(rng, im, 0.5)
+    im = paint.camera(rng, im, 0.5, split)
     if bucket and (h, w) != bucket:
         im = im.resize((bucket[1], bucket[0]), Image.Resampling.BICUBIC)
         fy, fx = bucket[0] / h, bucket[1] / w

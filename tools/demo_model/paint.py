@@ -195,12 +195,15 @@ def jpeg(im: Image.Image, quality: int) -> Image.Image:
     return Image.open(store).convert("RGB")
 
 
-def camera(rng: random.Random, im: Image.Image, harm: float) -> Image.Image:
-    """Blur, noise and JPEG artefacts, each on a part of the pictures. harm 0..1."""
+def camera(rng: random.Random, im: Image.Image, harm: float, split: str) -> Image.Image:
+    """Blur, noise and JPEG artefacts, each on a part of the pictures. harm 0..1. Test pictures become files, most of them JPEG; a
+    part of the training pictures is coded as such a file would be."""
     if rng.random() < 0.35 * harm:
         im = im.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.3 + harm)))
     if rng.random() < 0.6 * harm:
         im = Image.fromarray(noise(rng, np.asarray(im), rng.uniform(2, 2 + 14 * harm)))
     if rng.random() < 0.25 * harm:
         im = jpeg(im, rng.randint(45, 90))
+    elif split == "train" and rng.random() < 0.3:
+        im = jpeg(im, rng.randint(80, 95))
     return im

@@ -130,7 +130,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     draw = ImageDraw.Draw(big)
     for shape, color, (cx, cy, r) in things:
         draw_shape(draw, shape, paint.near(rng, paint.NAMED[color], 8), cx * 2, cy * 2, r * 2)
-    im = paint.camera(rng, big.reduce(2), 0.3)
+    im = paint.camera(rng, big.reduce(2), 0.3, split)
     asked = None
     while asked is None:
         asked = question(rng, things, h, w)
