@@ -111,7 +111,7 @@ TEST_P(Goldens, PatchesAreEqualByteForByte) {
 
 INSTANTIATE_TEST_SUITE_P(Tiny2b, Goldens,
                          testing::Values("image-exif", "image-small", "image-webp", "images",
-                                         "mixed-turns", "video"),
+                                         "video"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

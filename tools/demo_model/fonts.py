@@ -91,7 +91,6 @@ def characters(file: str) -> frozenset[str]:
     probe = sized(file, 32)
     usable = {chr(c) for c in mapped if 33 <= c <= 255 or 0x391 <= c <= 0x3C9 or 0x2018 <= c <= 0x22FF}
     inked = {c for c in usable if probe.getmask(c, mode="L").getbbox()}
-    # A font whose small letters are empty copies would poison the labels; ASCII letters must differ from each other.
     return frozenset(inked | {" "})
 
 
@@ -140,10 +139,17 @@ def fit_size(file: str, text: str, max_width: float, max_height: float, smallest
     return max(smallest, size - size % 2 if size > 40 else size)
 
 
+@lru_cache(None)
+def body(file: str) -> tuple[float, float]:
+    """Top of capitals and bottom of descenders below the ascender line, in units of the font size."""
+    _, top, _, bottom = sized(file, 64).getbbox("Ag")
+    return top / 64, bottom / 64
+
+
 def char_boxes(file: str, size: int, x: float, y: float, text: str) -> list[tuple[str, float, float, float, float]]:
     """Boxes of the characters of text drawn at (x, y) (left, ascender line), blanks left out."""
     table = advances(file)
-    top, bottom = y + 0.15 * size, y + 1.1 * size
+    top, bottom = (y + v * size for v in body(file))
     boxes = []
     for c in text:
         step = table[c] * size

@@ -9,14 +9,14 @@ from .sample import Sample
 
 QUESTION = "what is written in the image?"
 DIGITS_QUESTION = "what is the number in the image?"
-PARAPHRASES = ("What does the picture say?", "Read the text in the image.", "What word is in the picture?", "read this",
+PARAPHRASES = ("What does the picture say?", "Read the text in the image.", "read this",
                "What is the text in this image?", "Transcribe the image.")
 DIGITS_PARAPHRASES = ("Read the number in the image.", "Which number is shown?", "What number is this?")
 
 
 def natural_size(rng: random.Random, length: int) -> tuple[int, int]:
     """(h, w) of a crop as cut from a photo: 36..110 pixels high, wider for longer words."""
-    aspect = min(4.8, max(1.6, rng.uniform(0.4, 0.62) * length))
+    aspect = min(rng.uniform(3.9, 4.7), max(1.6, rng.uniform(0.4, 0.6) * length))
     h = rng.randint(36, 110)
     return h, round(h * aspect)
 
@@ -27,7 +27,7 @@ def frame_of(rng: random.Random, bucket: tuple[int, int] | None, length: int) ->
         size = natural_size(rng, length)
         return size, size
     if rng.random() < 0.5:
-        scale = rng.uniform(0.28, 0.7)
+        scale = rng.uniform(0.22, 0.7)
         return (round(bucket[0] * scale), round(bucket[1] * scale)), bucket
     return bucket, bucket
 
@@ -65,8 +65,8 @@ def draw_word(draw: ImageDraw.ImageDraw, face, places, fill: int, stroke: int = 
             draw.text((x, y), c, font=face, fill=fill, stroke_width=stroke)
 
 
-def finish(rng: random.Random, im: Image.Image, boxes, drawn, result, harm: float):
-    im = paint.camera(rng, im, harm)
+def finish(rng: random.Random, im: Image.Image, boxes, drawn, result, harm: float, split: str):
+    im = paint.camera(rng, im, harm, split)
     if drawn != result:
         im = im.resize((result[1], result[0]), Image.Resampling.BICUBIC)
         fy, fx = result[0] / drawn[0], result[1] / drawn[1]
@@ -167,9 +167,8 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     if slot == "regular" and rng.random() < 0.15 and h > 48:
         im = im.filter(ImageFilter.BoxBlur(1))
     boxes = warp.boxes(boxes) if bend else boxes
-    frames, boxes = finish(rng, im, boxes, drawn, result, harm)
-    if slot == "digits":
-        question = DIGITS_QUESTION if rng.random() < 0.7 else rng.choice(DIGITS_PARAPHRASES)
-    else:
-        question = QUESTION if rng.random() < 0.7 else rng.choice(PARAPHRASES)
-    return Sample(frames, 0.0, question, text, [text], boxes, slot, {"font": font.file, "unseen_font": font.split == "test"})
+    frames, boxes = finish(rng, im, boxes, drawn, result, harm, split)
+    wording, others = (DIGITS_QUESTION, DIGITS_PARAPHRASES) if slot == "digits" else (QUESTION, PARAPHRASES)
+    question = wording if rng.random() < 0.7 else rng.choice(others)
+    return Sample(frames, 0.0, question, text, [text], boxes, slot,
+                  {"wording": wording, "font": font.file, "unseen_font": font.split == "test"})
