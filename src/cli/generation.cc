@@ -6,25 +6,55 @@
 
 namespace qvl {
 
-Result<Generation> generate(Engine& engine, Request request, const Tokenizer& tokenizer,
-                            const GenerationHooks& hooks) {
-  Generation out{Answer(tokenizer, request.sampling), {}};
+namespace {
+
+/// `on_text` gets the answer's index too.
+Result<std::vector<Generation>> run_request(
+    Engine& engine, Request request, const Tokenizer& tokenizer,
+    const std::function<void(int, const std::string&)>& on_text,
+    const std::function<bool()>& wants_stop) {
+  std::vector<Generation> all;
+  for (int i = 0; i < request.sampling.n; ++i) {
+    all.push_back({Answer(tokenizer, request.sampling), {}});
+  }
   const Result<RequestId> id = engine.submit(std::move(request));
   if (!id) return id.error();
-  while (!out.answer.finished()) {
+  const auto unfinished = [](const Generation& g) { return !g.answer.finished(); };
+  while (std::any_of(all.begin(), all.end(), unfinished)) {
     for (const Event& event : engine.step()) {
       if (event.request != *id) continue;
+      Generation& out = all[static_cast<size_t>(event.index)];
       if (event.token >= 0 && !out.answer.wants_cancel()) out.events.push_back(event);
       const std::string text = out.answer.push(event);
-      if (!text.empty()) hooks.on_text(text);
+      if (!text.empty()) on_text(event.index, text);
     }
-    if (out.answer.wants_cancel() || hooks.wants_stop()) engine.cancel(*id);
+    if (wants_stop()) engine.cancel(*id);
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (all[i].answer.wants_cancel()) engine.cancel_answer(*id, static_cast<int>(i));
+    }
   }
-  if (out.answer.finish_reason() == FinishReason::error) {
-    return Error{ErrorCode::no_finite_logits, fmt::format("after {} tokens", out.events.size()),
-                 ""};
+  for (const Generation& g : all) {
+    if (g.answer.finish_reason() != FinishReason::error) continue;
+    return Error{ErrorCode::no_finite_logits, fmt::format("after {} tokens", g.events.size()), ""};
   }
-  return out;
+  return all;
+}
+
+}  // namespace
+
+Result<Generation> generate(Engine& engine, Request request, const Tokenizer& tokenizer,
+                            const GenerationHooks& hooks) {
+  const auto on_text = [&](int, const std::string& text) { hooks.on_text(text); };
+  Result<std::vector<Generation>> all =
+      run_request(engine, std::move(request), tokenizer, on_text, hooks.wants_stop);
+  if (!all) return all.error();
+  return std::move(all->front());
+}
+
+Result<std::vector<Generation>> generate_all(Engine& engine, Request request,
+                                             const Tokenizer& tokenizer) {
+  return run_request(
+      engine, std::move(request), tokenizer, [](int, const std::string&) {}, [] { return false; });
 }
 
 std::vector<double> token_gaps_ms(const std::vector<Event>& events) {

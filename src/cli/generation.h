@@ -22,9 +22,12 @@ struct GenerationHooks {
   std::function<bool()> wants_stop = [] { return false; };  ///< asked between steps
 };
 
-/// Errors: what submit() refuses; no_finite_logits.
+/// The one answer of a request with n = 1. Errors: what submit() refuses; no_finite_logits.
 Result<Generation> generate(Engine& engine, Request request, const Tokenizer& tokenizer,
                             const GenerationHooks& hooks);
+/// All answers of a request, in order. Errors as above.
+Result<std::vector<Generation>> generate_all(Engine& engine, Request request,
+                                             const Tokenizer& tokenizer);
 
 /// Milliseconds from each token to the next, ascending.
 std::vector<double> token_gaps_ms(const std::vector<Event>& events);

@@ -15,6 +15,9 @@
 namespace qvl {
 namespace {
 
+/// More answers than this wait for each other: each takes cache for the whole conversation.
+constexpr int kAnswersAtOnce = 16;
+
 struct RunFlags {
   EngineFlags engine;
   SamplingFlags sampling;
@@ -22,6 +25,7 @@ struct RunFlags {
   std::string system;
   double fps = 24.0;
   int logprobs = -1;
+  int n = 1;
   bool json = false;
   bool stats = false;
   bool plain = false;
@@ -106,12 +110,62 @@ Status fit_to_question(Prepared& prepared, const Request& request) {
                  ""};
   }
   config.max_model_len = std::min(limit, tokens + std::min(request.sampling.max_tokens, limit));
-  config.max_step_tokens = std::min(config.max_step_tokens, tokens);
+  config.max_num_seqs = std::min(request.sampling.n, kAnswersAtOnce);
+  config.max_step_tokens = std::max(std::min(config.max_step_tokens, tokens), config.max_num_seqs);
   config.max_patches = prepared.model.config.vision.merge_unit();
   for (const Patches& media : request.media) {
     config.max_patches = std::max(config.max_patches, media.grid.patches());
   }
   return {};
+}
+
+/// Streams the text as it comes.
+Result<std::vector<Generation>> one_answer(Engine& engine, Request request,
+                                           const Tokenizer& tokenizer, TextOutput& output) {
+  Result<Generation> generation =
+      generate(engine, std::move(request), tokenizer,
+               {.on_text = [&](const std::string& text) { output.write(text); }});
+  if (!generation) return generation.error();
+  output.finish();
+  std::vector<Generation> all;
+  all.push_back(std::move(*generation));
+  return all;
+}
+
+void print_answers(const std::vector<Generation>& all, TextStyle style) {
+  for (size_t i = 0; i < all.size(); ++i) {
+    fmt::print("{}[answer {} of {}]\n", i > 0 ? "\n" : "", i + 1, all.size());
+    TextOutput output(style);
+    output.write(all[i].answer.text());
+    output.finish();
+  }
+}
+
+Json answer_json(const Generation& g, const Tokenizer& tokenizer, bool logprobs) {
+  Json out = {{"answer", g.answer.text()},
+              {"finish_reason", finish_reason_name(g.answer.finish_reason())},
+              {"stop_reason", stop_reason_json(g.answer)}};
+  if (logprobs) out["logprobs"] = logprobs_json(g.events, tokenizer);
+  return out;
+}
+
+/// The fields of the one answer, or `answers`, a list of them; usage counts all.
+Json run_json(const std::string& model, const std::vector<Generation>& all,
+              const Tokenizer& tokenizer, bool logprobs) {
+  Json out = {{"model", model}};
+  if (all.size() == 1) {
+    out.update(answer_json(all.front(), tokenizer, logprobs));
+  } else {
+    for (const Generation& g : all) out["answers"].push_back(answer_json(g, tokenizer, logprobs));
+  }
+  const Usage& first = all.front().answer.usage();
+  int64_t completion_tokens = 0;
+  for (const Generation& g : all) completion_tokens += g.answer.usage().completion_tokens;
+  out["usage"] = {{"prompt_tokens", first.prompt_tokens},
+                  {"image_tokens", first.image_tokens},
+                  {"cached_tokens", first.cached_tokens},
+                  {"completion_tokens", completion_tokens}};
+  return out;
 }
 
 int run(const RunFlags& flags) {
@@ -127,6 +181,7 @@ int run(const RunFlags& flags) {
       choose_sampling(flags.sampling, prepared->model.generation, processor.tokenizer());
   if (!sampling) return fail(sampling.error());
   sampling->params.top_logprobs = flags.logprobs;
+  sampling->params.n = flags.n;
   const Status valid = validate(sampling->params);
   if (!valid) return fail(valid.error());
 
@@ -140,33 +195,20 @@ int run(const RunFlags& flags) {
   const Result<std::unique_ptr<Engine>> engine = load_engine(*prepared);
   if (!engine) return fail(engine.error());
 
-  TextOutput output(flags.plain ? TextStyle::plain : TextStyle::markdown);
-  const Result<Generation> generation =
-      generate(**engine, std::move(request), processor.tokenizer(),
-               {.on_text = [&](const std::string& text) {
-                 if (!flags.json) output.write(text);
-               }});
-  if (!generation) return fail(generation.error());
-  const Answer& answer = generation->answer;
+  const TextStyle style = flags.plain ? TextStyle::plain : TextStyle::markdown;
+  const bool streams = !flags.json && flags.n == 1;
+  TextOutput output(style);
+  const auto all = streams ? one_answer(**engine, std::move(request), processor.tokenizer(), output)
+                           : generate_all(**engine, std::move(request), processor.tokenizer());
+  if (!all) return fail(all.error());
   if (flags.json) {
-    Json out = {{"model", prepared->model.name},
-                {"answer", answer.text()},
-                {"finish_reason", finish_reason_name(answer.finish_reason())},
-                {"stop_reason", stop_reason_json(answer)},
-                {"usage",
-                 {{"prompt_tokens", answer.usage().prompt_tokens},
-                  {"image_tokens", answer.usage().image_tokens},
-                  {"cached_tokens", answer.usage().cached_tokens},
-                  {"completion_tokens", answer.usage().completion_tokens}}},
-                {"stats", stats_json(*generation, **engine, question->timings)}};
-    if (flags.logprobs >= 0) {
-      out["logprobs"] = logprobs_json(generation->events, processor.tokenizer());
-    }
+    Json out = run_json(prepared->model.name, *all, processor.tokenizer(), flags.logprobs >= 0);
+    out["stats"] = stats_json(all->front(), **engine, question->timings);
     fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
-  } else {
-    output.finish();
+  } else if (!streams) {
+    print_answers(*all, style);
   }
-  if (flags.stats) print_stats(*generation, **engine, question->timings, sampling->origins);
+  if (flags.stats) print_stats(all->front(), **engine, question->timings, sampling->origins);
   return kSuccess;
 }
 
@@ -191,6 +233,10 @@ void add_run(CLI::App& app, int& exit_code) {
   run_app.add_option("--system", flags->system, "system message");
   run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
       ->check(CLI::Range(0.001, 1000.0))
+      ->capture_default_str();
+  run_app
+      .add_option("--n", flags->n,
+                  "independent answers to the question, each with a seed of its own")
       ->capture_default_str();
   run_app.add_option("--logprobs", flags->logprobs,
                      "with --json: log probabilities and this many alternatives per token");

@@ -122,6 +122,21 @@ TEST(Run, ASeedFixesTheAnswer) {
   EXPECT_NE(with_seed("1"), with_seed("2"));
 }
 
+TEST(Run, TheFirstOfSeveralAnswersIsTheOnlyOneOfTheSameSeed) {
+  const auto answers = [](const char* n) {
+    const Outcome outcome = qvl_program({"run", kModel, "weather?", "--temperature", "1.5",
+                                         "--max-tokens", "20", "--json", "--n", n});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto three = answers("3");
+  ASSERT_EQ(three["answers"].size(), 3U);
+  EXPECT_EQ(three["answers"][0]["answer"], answers("1")["answer"]);
+  EXPECT_NE(three["answers"][1]["answer"], three["answers"][0]["answer"]);
+  EXPECT_NE(three["answers"][2]["answer"], three["answers"][1]["answer"]);
+  EXPECT_EQ(three["usage"]["completion_tokens"], 60);
+}
+
 TEST(Run, UserTextNeverBecomesAControlToken) {
   const auto tokens = [](const std::string& text) {
     const Outcome outcome = qvl_program({"run", kModel, text, "--max-tokens", "1", "--json"});
