@@ -36,7 +36,6 @@ struct Diagnosis {
   int cores = 0;  ///< that this process may run on
   std::string isa;
   std::string isa_problem;
-  int64_t available_bytes = 0;
   GpuReport gpus;
   std::string hub;
   int64_t hub_free_bytes = -1;  ///< -1: unknown
@@ -139,14 +138,10 @@ Diagnosis diagnose(const CLI::App& root) {
   Diagnosis out;
   out.host = read_host();
   out.cores = affinity_cores();
-  out.available_bytes = available_memory_bytes();
-  if (out.host.memory_limit_bytes > 0) {
-    out.available_bytes = std::min(out.available_bytes, out.host.memory_limit_bytes);
-  }
   const Result<Isa> isa = preferred_isa();
   if (isa) {
     out.isa = isa_name(*isa);
-    out.fits = find_fits(*isa, out.available_bytes);
+    out.fits = find_fits(*isa, out.host.available_bytes);
   } else {
     out.isa_problem = isa.error().message();
   }
@@ -171,7 +166,7 @@ Json diagnosis_json(const Diagnosis& d) {
         {"quota_cores", d.host.quota_cores > 0 ? Json(d.host.quota_cores) : Json()}}},
       {"memory",
        {{"total_bytes", d.host.memory_bytes},
-        {"available_bytes", d.available_bytes},
+        {"available_bytes", d.host.available_bytes},
         {"limit_bytes", d.host.memory_limit_bytes > 0 ? Json(d.host.memory_limit_bytes) : Json()},
         {"transparent_huge_pages", d.host.transparent_huge_pages}}}};
   json["gpu"] = {{"backend", "not in this build"},
@@ -222,7 +217,7 @@ void print_machine(const Diagnosis& d) {
         d.host.quota_cores, std::max(1, static_cast<int>(d.host.quota_cores)));
   }
   print_line("cores", cores);
-  std::string memory = fmt::format("{} available of {}", format_bytes(d.available_bytes),
+  std::string memory = fmt::format("{} available of {}", format_bytes(d.host.available_bytes),
                                    format_bytes(d.host.memory_bytes));
   if (d.host.memory_limit_bytes > 0) {
     memory += fmt::format(", control group limited to {}", format_bytes(d.host.memory_limit_bytes));

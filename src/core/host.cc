@@ -62,6 +62,7 @@ void read_meminfo(const std::string& path, Host& host) {
 }
 
 /// A limit holds for all groups below: the smallest from the process's own group up to the root.
+/// After read_meminfo.
 void read_cgroup(const std::string& root, Host& host) {
   std::ifstream file(root + "/proc/self/cgroup");
   std::string group;
@@ -74,8 +75,13 @@ void read_cgroup(const std::string& root, Host& host) {
     const std::string folder = root + "/sys/fs/cgroup" + group;
     const std::string memory = first_line(folder + "/memory.max");  // "max" or a number
     const int64_t limit = std::strtoll(memory.c_str(), nullptr, 10);
-    if (limit > 0 && (host.memory_limit_bytes == 0 || limit < host.memory_limit_bytes)) {
-      host.memory_limit_bytes = limit;
+    if (limit > 0) {
+      if (host.memory_limit_bytes == 0 || limit < host.memory_limit_bytes) {
+        host.memory_limit_bytes = limit;
+      }
+      const std::string used = first_line(folder + "/memory.current");
+      const int64_t left = limit - std::strtoll(used.c_str(), nullptr, 10);
+      host.available_bytes = std::max<int64_t>(0, std::min(host.available_bytes, left));
     }
     std::istringstream cpu(first_line(folder + "/cpu.max"));  // "max 100000" or "150000 100000"
     double quota = 0;

@@ -13,10 +13,10 @@ struct Host {
   std::string cpu;                    ///< model name; "unknown" if the system gives none
   std::vector<std::string> features;  ///< those of kCpuFeatures that it has
   int online_cores = 0;
-  double quota_cores = 0;          ///< of the control group; 0: none
-  int64_t memory_bytes = 0;        ///< of the machine
-  int64_t available_bytes = 0;     ///< that new processes can take without swapping, machine-wide
-  int64_t memory_limit_bytes = 0;  ///< of the control group; 0: none
+  double quota_cores = 0;              ///< of the control group; 0: none
+  int64_t memory_bytes = 0;            ///< of the machine
+  int64_t available_bytes = 0;         ///< that this process may still take without swapping
+  int64_t memory_limit_bytes = 0;      ///< of the control group; 0: none
   std::string transparent_huge_pages;  ///< "always", "madvise", "never"; empty: not there
   std::string nvidia_driver;           ///< "580.82.07"; empty: no driver is loaded
 };

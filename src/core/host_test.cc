@@ -68,6 +68,19 @@ TEST_F(HostFiles, TheSmallestLimitOfAllEnclosingGroupsHolds) {
   EXPECT_EQ(host().quota_cores, 1.5);
 }
 
+TEST_F(HostFiles, WhatIsAvailableIsTheLeastThatAnyGroupHasLeft) {
+  file("/proc/meminfo", "MemTotal: 16 kB\nMemAvailable: 12 kB\n");
+  file("/proc/self/cgroup", "0::/outer\n");
+  file("/sys/fs/cgroup/outer/memory.max", "9000\n");
+  file("/sys/fs/cgroup/outer/memory.current", "1000\n");
+  EXPECT_EQ(host().available_bytes, 8000);
+  file("/sys/fs/cgroup/memory.max", "9000\n");
+  file("/sys/fs/cgroup/memory.current", "8500\n");
+  EXPECT_EQ(host().available_bytes, 500);
+  file("/sys/fs/cgroup/memory.current", "9500\n");
+  EXPECT_EQ(host().available_bytes, 0);
+}
+
 TEST_F(HostFiles, NoLimitIsNone) {
   file("/proc/self/cgroup", "0::/\n");
   file("/sys/fs/cgroup/memory.max", "max\n");

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
-#include <sstream>
+
+#include "core/host.h"
 
 namespace qvl {
 namespace {
@@ -75,25 +75,6 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-int64_t available_memory_bytes() {
-  int64_t available = std::numeric_limits<int64_t>::max();
-  std::ifstream meminfo("/proc/meminfo");
-  std::string line;
-  while (std::getline(meminfo, line)) {
-    std::istringstream words(line);
-    std::string name;
-    int64_t kib = 0;
-    words >> name >> kib;
-    if (name == "MemAvailable:") available = kib * 1024;
-  }
-  std::ifstream max_file("/sys/fs/cgroup/memory.max");
-  std::ifstream current_file("/sys/fs/cgroup/memory.current");
-  int64_t max = 0;
-  int64_t current = 0;
-  if (max_file >> max && current_file >> current) available = std::min(available, max - current);
-  return available;
-}
-
 template <class Backend>
 Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& model,
                                   const WeightPlan& weights, ActFormat activation,
@@ -116,8 +97,9 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   sizes.kv_page_bytes = kv_page_bytes(backend, kv_shape(t, activation));
 
   MemoryPlan& plan = out.plan;
-  const int64_t limit = config.memory_bytes > 0 ? config.memory_bytes
-                                                : process_bytes + available_memory_bytes() / 10 * 9;
+  const int64_t limit = config.memory_bytes > 0
+                            ? config.memory_bytes
+                            : process_bytes + read_host().available_bytes / 10 * 9;
   const int64_t fixed = process_bytes + kRuntimeBytes + sizes.weights + sizes.features +
                         sizes.vision + sizes.activations + sizes.scratch;
   const int64_t page = sizes.kv_page_bytes * t.num_hidden_layers;

@@ -41,9 +41,6 @@ inline int64_t logits_rows(const EngineConfig& config) {
   return config.max_logits_rows > 0 ? config.max_logits_rows : config.max_num_seqs;
 }
 
-/// Physical memory that this process may still take: the smaller of the machine's and its control
-/// group's.
-int64_t available_memory_bytes();
 /// Memory of this process that is resident now.
 int64_t resident_bytes();
 
