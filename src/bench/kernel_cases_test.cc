@@ -64,16 +64,19 @@ ModelConfig config_of_30b_a3b() {
   return config;
 }
 
+constexpr int64_t kHidden = 2048;
+constexpr int64_t kRouter = kHidden * 128;
+constexpr int64_t kExpert = kHidden * 768 * 3;
+
 TEST(KernelCases, OneRowReadsTheRouterAndEightExperts) {
   const std::vector<int64_t> rows = {1, 512};
   const std::vector<KernelCase> cases = kernel_cases(config_of_30b_a3b(), ActFormat::bf16, rows);
   const KernelCase c = find(cases, Op::rms_norm_moe, "experts", 1);
-  const int64_t expert = 3 * 2048 * 768;
-  EXPECT_EQ(c.bytes, (128 * 2048 + 8 * expert) * 2 + 2048 * 4 + 2048 * 8);
-  EXPECT_EQ(c.flops, 2 * (128 * 2048 + 8 * expert));
+  EXPECT_EQ(c.bytes, (kRouter + 8 * kExpert) * 2 + kHidden * 4 + kHidden * 8);
+  EXPECT_EQ(c.flops, 2 * (kRouter + 8 * kExpert));
   // 512 rows leave no expert out, and each of them goes through eight
   const KernelCase prompt = find(cases, Op::rms_norm_moe, "experts", 512);
-  EXPECT_EQ(prompt.bytes, (128 * 2048 + 128 * expert) * 2 + 2048 * 4 + 512 * 2048 * 8);
+  EXPECT_EQ(prompt.bytes, (kRouter + 128 * kExpert) * 2 + kHidden * 4 + 512 * kHidden * 8);
   EXPECT_EQ(prompt.flops, 512 * c.flops);
 }
 
@@ -82,9 +85,9 @@ TEST(KernelCases, ExpertsInFourBitsAreCountedAsSuch) {
   const std::vector<KernelCase> cases =
       kernel_cases(config_of_30b_a3b(), ActFormat::bf16, rows, WeightFormat::int4);
   // half a byte per weight, 5 bytes per group of 128; the router stays bfloat16
-  const int64_t expert = 3 * 2048 * 768 / 2 + 3 * 2048 * 768 / 128 * 5;
+  const int64_t expert = kExpert / 2 + kExpert / 128 * 5;
   EXPECT_EQ(find(cases, Op::rms_norm_moe, "experts", 1).bytes,
-            128 * 2048 * 2 + 8 * expert + 2048 * 4 + 2048 * 8);
+            kRouter * 2 + 8 * expert + kHidden * 4 + kHidden * 8);
 }
 
 TEST(KernelCases, AFewRowsShareSomeOfTheirExperts) {
@@ -92,7 +95,7 @@ TEST(KernelCases, AFewRowsShareSomeOfTheirExperts) {
   const std::vector<KernelCase> cases = kernel_cases(config_of_30b_a3b(), ActFormat::bf16, rows);
   // 128 · (1 - (15/16)^8) = 51.6 of 64
   EXPECT_EQ(find(cases, Op::rms_norm_moe, "experts", 8).bytes,
-            (128 * 2048 + 52 * int64_t{3} * 2048 * 768) * 2 + 2048 * 4 + 8 * 2048 * 8);
+            (kRouter + 52 * kExpert) * 2 + kHidden * 4 + 8 * kHidden * 8);
 }
 
 TEST(KernelCases, DecodeAttentionReadsTheCacheOfAllTokens) {
