@@ -84,7 +84,7 @@ struct bf16 {
 struct f8_e4m3 {
   uint8_t bits = 0;
 
-  explicit operator float() const {
+  constexpr explicit operator float() const {
     const uint32_t sign = uint32_t{bits & 0x80U} << 24;
     const uint32_t exponent = (bits >> 3) & 15U;
     const uint32_t mantissa = bits & 7U;

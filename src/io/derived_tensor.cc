@@ -1,5 +1,7 @@
 #include "io/derived_tensor.h"
 
+#include <array>
+
 #include "core/check.h"
 
 namespace qvl {
@@ -9,6 +11,14 @@ template <class T>
 void widen(const T* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
+
+constexpr std::array<float, 256> kF8Values = [] {
+  std::array<float, 256> values{};
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(f8_e4m3{static_cast<uint8_t>(i)});
+  }
+  return values;
+}();
 
 }  // namespace
 
@@ -34,8 +44,11 @@ void DerivedTensor::Reader::floats(int64_t index, int64_t first, int64_t count, 
       return widen(row<f16>(index) + first, count, to);
     case DType::bf16:
       return widen(row<bf16>(index) + first, count, to);
-    case DType::f8_e4m3:
-      return widen(row<f8_e4m3>(index) + first, count, to);
+    case DType::f8_e4m3: {
+      const auto* const bits = row<uint8_t>(index) + first;
+      for (int64_t i = 0; i < count; ++i) to[i] = kF8Values[bits[i]];
+      return;
+    }
     default:
       require(false, "floats of a tensor of whole numbers");
   }

@@ -212,13 +212,37 @@ class AwqTensor final : public ColumnMajorTensor {
     for (int64_t k = 0; k < grouping_.in; k += 2) {
       const auto* const low = even.row<uint32_t>(k);
       const auto* const high = odd.row<uint32_t>(k + 1);
-      for (int64_t r = 0; r < count; ++r) {
+      uint8_t* const column = to + k / 2;
+      int64_t r = 0;
+      while (r < count) {
         const int64_t n = first + r;
+        if (n % 8 == 0 && r + 8 <= count) {
+          unpack_word(low[n / 8], high[n / 8], column + r * stride, stride);
+          r += 8;
+          continue;
+        }
         const int shift = kField[size_t(n % 8)] * 4;
-        to[r * stride + k / 2] =
+        column[r * stride] =
             static_cast<uint8_t>((low[n / 8] >> shift & 15U) | (high[n / 8] >> shift & 15U) << 4);
+        ++r;
       }
     }
+  }
+
+ private:
+  /// The eight columns of two words, k in the low and k + 1 in the high half of a byte each.
+  static void unpack_word(uint32_t low, uint32_t high, uint8_t* to, int64_t stride) {
+    constexpr uint32_t kLowHalves = 0x0f0f0f0fU;
+    const uint32_t even = (low & kLowHalves) | (high & kLowHalves) << 4;  // fields 0 2 4 6
+    const uint32_t odd = (low >> 4 & kLowHalves) | (high & ~kLowHalves);  // fields 1 3 5 7
+    to[0] = static_cast<uint8_t>(even);
+    to[stride] = static_cast<uint8_t>(even >> 16);
+    to[2 * stride] = static_cast<uint8_t>(odd);
+    to[3 * stride] = static_cast<uint8_t>(odd >> 16);
+    to[4 * stride] = static_cast<uint8_t>(even >> 8);
+    to[5 * stride] = static_cast<uint8_t>(even >> 24);
+    to[6 * stride] = static_cast<uint8_t>(odd >> 8);
+    to[7 * stride] = static_cast<uint8_t>(odd >> 24);
   }
 };
 
