@@ -100,7 +100,7 @@ Result<std::unique_ptr<TensorSource>> published_shape(const ModelConfig& config,
 std::vector<Fit> find_fits(Isa isa, int64_t available) {
   // Pictures of up to 1024 × 1024 and one user, as an everyday use.
   EngineConfig engine;
-  engine.max_patches = 64 * 64;
+  engine.max_patches = 4096;
   engine.memory_bytes = resident_bytes() + available / 10 * 9;
   Threads threads;
   Arena scratch;

@@ -26,7 +26,7 @@ class MemoryTensors final : public TensorSource {
     stored.dtype = dtype;
     stored.shape = std::move(shape);
     stored.bytes.resize(values.size() * sizeof(T));
-    std::memcpy(stored.bytes.data(), values.data(), stored.bytes.size());
+    if (!values.empty()) std::memcpy(stored.bytes.data(), values.data(), stored.bytes.size());
     tensors_.insert_or_assign(std::move(name), std::move(stored));
     return *this;
   }
