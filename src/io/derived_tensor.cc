@@ -23,7 +23,7 @@ constexpr std::array<float, 256> kF8Values = [] {
 }  // namespace
 
 DerivedTensor::DerivedTensor(TensorInfo info, const TensorSource& source,
-                             std::vector<const TensorInfo*> inputs)
+                             const std::vector<const TensorInfo*>& inputs)
     : TensorInfo(std::move(info)), source_(source) {
   for (const TensorInfo* input : inputs) {
     if (input == nullptr) continue;

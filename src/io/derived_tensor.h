@@ -13,7 +13,8 @@ namespace qvl {
 class DerivedTensor : public TensorInfo {
  public:
   /// `source` and `inputs` must outlive this. Nulls among the inputs are left out.
-  DerivedTensor(TensorInfo info, const TensorSource& source, std::vector<const TensorInfo*> inputs);
+  DerivedTensor(TensorInfo info, const TensorSource& source,
+                const std::vector<const TensorInfo*>& inputs);
   virtual ~DerivedTensor() = default;
   DerivedTensor(const DerivedTensor&) = delete;
   DerivedTensor& operator=(const DerivedTensor&) = delete;
