@@ -1,0 +1,84 @@
+"""make_sample: one picture or clip with a question and its answer, a pure function of (seed, slot, split, bucket).
+
+Speed of every slot: DEMO_FONTS=DIR python3 -m demo_model.samples
+"""
+import argparse
+import hashlib
+import os
+import random
+import time
+
+from . import clips, documents, formulas, receipts, scenes, shapes, words
+from .sample import Sample
+
+__all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "CLIP_FRAMES", "make_sample"]
+
+# Training mix.
+SLOTS: dict[str, float] = {
+    "regular": 10, "irregular": 10, "artistic": 8, "handwriting": 10, "digits": 7, "nonsemantic": 8,
+    "scene": 9, "cover": 3, "document": 5, "chart": 5, "infographic": 3, "receipt": 6, "form": 5, "nutrition": 4,
+    "formula": 9, "shapes": 7, "clips": 6,
+}
+
+# Frame sizes (h, w) of the training pictures: multiples of 32 of at least 65,536 pixels, which the processor's resize leaves alone.
+_WORD = [(128, 512), (160, 480), (192, 384), (256, 256)]
+BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
+    "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
+    "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
+    "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
+    "formula": [(128, 512), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+}
+# Frames of a training clip by its frame size, so that a batch has one shape.
+CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}
+
+_MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
+_MAKERS |= {"shapes": shapes.make, "scene": scenes.make, "cover": scenes.make, "document": documents.make,
+            "chart": documents.make, "infographic": documents.make, "receipt": receipts.make, "form": receipts.make,
+            "nutrition": receipts.make, "formula": formulas.make}
+
+
+def make_sample(seed: int, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
+    """bucket: the exact frame size (h, w) to draw into, or None for the size such a picture has in the wild.
+
+    split: "train" or "test"; the test split has its own words, numbers and names, and draws a part of its pictures in fonts
+    that no training picture has.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
+    digest = hashlib.blake2b(f"{split}/{slot}/{seed}/{bucket}".encode(), digest_size=8).digest()
+    rng = random.Random(int.from_bytes(digest, "little"))
+    if slot == "clips":
+        sample = clips.make(rng, slot, split, bucket, CLIP_FRAMES[bucket] if bucket else None)
+    else:
+        sample = _MAKERS[slot](rng, slot, split, bucket)
+    if sample.answer != sample.answers[0]:
+        raise AssertionError(f"{slot}: answer {sample.answer!r} is not the first of {sample.answers!r}")
+    return sample
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="samples per second and core of every slot")
+    parser.add_argument("--fonts", help="folder made by fetch_fonts.sh; default: the variable DEMO_FONTS")
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--save", metavar="DIR", help="write a few pictures of every slot there instead")
+    args = parser.parse_args()
+    if args.fonts:
+        os.environ["DEMO_FONTS"] = args.fonts
+    if args.save:
+        from .contact_sheet import save_sheets
+        save_sheets(args.save)
+        return
+    for slot in SLOTS:
+        buckets = BUCKETS_OF_SLOT[slot]
+        for i in range(150):                          # opens fonts
+            make_sample(i, slot, "train", buckets[i % len(buckets)])
+        n, start = 0, time.process_time()
+        while time.process_time() - start < args.seconds:
+            make_sample(1000 + n, slot, "train", buckets[n % len(buckets)])
+            n += 1
+        ms = (time.process_time() - start) / n * 1000
+        print(f"{slot:12} {1000 / ms:6.0f} samples/s  {ms:5.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
