@@ -15,6 +15,8 @@ ANSWER_STEP = 8
 CELL_CHARACTERS = 4              # characters per visual token that the auxiliary loss asks for
 BLANK, OTHER = 0, 1              # classes of the auxiliary loss before the printable ASCII characters
 CELL_CLASSES = 2 + 95
+EASY_SLOTS = ("regular", "digits", "nonsemantic")
+WORD_SLOTS = EASY_SLOTS + ("irregular", "artistic", "handwriting")
 
 
 @dataclasses.dataclass
@@ -28,11 +30,17 @@ class Progress:
 
 
 def slot_weights(progress):
-    """The training mix; the first tenth is mostly plain words, so that attention finds the letters."""
-    if progress >= 0.1:
-        return samples.SLOTS
-    easy = {"regular": 4.0, "digits": 3.0, "nonsemantic": 3.0}
-    return {slot: easy.get(slot, 0.0) + 0.1 * weight / sum(samples.SLOTS.values()) for slot, weight in samples.SLOTS.items()}
+    """The training mix: first mostly plain words, so that attention finds the letters; then words twice as often as later."""
+    if progress < 0.06:
+        return {slot: weight * (10 if slot in EASY_SLOTS else 0.1) for slot, weight in samples.SLOTS.items()}
+    if progress < 0.35:
+        return {slot: weight * (2 if slot in WORD_SLOTS else 1) for slot, weight in samples.SLOTS.items()}
+    return samples.SLOTS
+
+
+def buckets_of(slot, progress):
+    """Frame sizes to render into; few at first."""
+    return samples.BUCKETS_OF_SLOT[slot][:1 if progress < 0.06 and slot in EASY_SLOTS else None]
 
 
 def character_class(character):
@@ -99,9 +107,10 @@ class SampleBatches(torch.utils.data.IterableDataset):
         waiting = collections.defaultdict(list)
         count = worker
         while True:
-            weights = slot_weights(self.progress.now())
+            progress = self.progress.now()
+            weights = slot_weights(progress)
             slot = choose.choices(list(weights), list(weights.values()))[0]
-            bucket = choose.choice(samples.BUCKETS_OF_SLOT[slot])
+            bucket = choose.choice(buckets_of(slot, progress))
             sample = samples.make_sample(self.seed * 1_000_000_000 + count, slot, "train", bucket)
             count += workers
             encoded = prompt.encode(tokenizer, sample)
@@ -112,13 +121,14 @@ class SampleBatches(torch.utils.data.IterableDataset):
 
 
 def validation_batches(tokenizer, per_slot):
-    """(slot, batch) of the test split in training buckets, the same every time."""
+    """(slot of each sample, batch) of the test split in training buckets, the same every time."""
+    groups = collections.defaultdict(list)
     for slot in samples.SLOTS:
-        groups = collections.defaultdict(list)
+        buckets = samples.BUCKETS_OF_SLOT[slot]
         for seed in range(per_slot):
-            buckets = samples.BUCKETS_OF_SLOT[slot]
             sample = samples.make_sample(seed, slot, "test", buckets[seed % len(buckets)])
             encoded = prompt.encode(tokenizer, sample)
-            groups[encoded.frames.shape].append((encoded, cell_labels(sample)))
-        for group in groups.values():
-            yield slot, collate(*zip(*group))
+            groups[encoded.frames.shape].append((slot, encoded, cell_labels(sample)))
+    for group in groups.values():
+        slots, encoded, cells = zip(*group)
+        yield slots, collate(encoded, cells)

@@ -24,7 +24,7 @@ def corpus(words):
             yield sample.answer
     for tenths in range(200):
         yield f"<{tenths / 10} seconds>"
-    yield from ("user\n", "assistant\n", "system\n")
+    yield from ("user\n", "assistant\n", "system\n") * SAMPLES_PER_SLOT
     for word in words[::8]:
         yield word
         yield f" {word}"

@@ -222,12 +222,14 @@ class TextLayer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-def mrope_axes(device):
-    """Which of the position axes (time, row, column) turns each of the head_dim / 2 frequencies: interleaved M-RoPE."""
+@functools.lru_cache(4)
+def mrope_tables(device):
+    """Of each of the head_dim / 2 frequencies: the position axis (time, row, column) that turns it, and itself."""
     axes = torch.zeros(HEAD_DIM // 2, dtype=torch.long)
     for axis in (1, 2):
         axes[axis:3 * MROPE_SECTION[axis]:3] = axis
-    return axes.to(device)
+    frequencies = float(ROPE_THETA) ** (-torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
+    return axes.to(device), frequencies.to(device)
 
 
 class Text(nn.Module):
@@ -240,9 +242,8 @@ class Text(nn.Module):
 
     def rope(self, positions):
         """cos and sin [samples, 1, tokens, head_dim / 2] of positions [samples, 3, tokens]."""
-        device = positions.device
-        frequencies = float(ROPE_THETA) ** (-torch.arange(0, HEAD_DIM, 2, device=device).float() / HEAD_DIM)
-        angles = positions.float()[:, mrope_axes(device)].transpose(1, 2) * frequencies
+        axes, frequencies = mrope_tables(positions.device)
+        angles = positions.float()[:, axes].transpose(1, 2) * frequencies
         return angles.cos()[:, None], angles.sin()[:, None]
 
     def forward(self, batch, visual, deepstack):

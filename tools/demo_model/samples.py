@@ -11,7 +11,7 @@ import time
 from . import clips, documents, formulas, receipts, scenes, shapes, words
 from .sample import Sample
 
-__all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "CLIP_FRAMES", "make_sample"]
+__all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "make_sample"]
 
 # Training mix.
 SLOTS: dict[str, float] = {
@@ -21,15 +21,14 @@ SLOTS: dict[str, float] = {
 }
 
 # Frame sizes (h, w) of the training pictures: multiples of 32 of at least 65,536 pixels, which the processor's resize leaves alone.
-_WORD = [(128, 512), (160, 480), (192, 384), (256, 256)]
+_WORD = [(128, 512), (128, 576), (160, 416), (160, 480), (192, 352), (192, 384), (224, 320), (256, 256)]
 BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
     "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
-    "formula": [(128, 512), (192, 384), (256, 256)], "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+    "formula": [(128, 512), (160, 416), (192, 384), (224, 320), (256, 256)],
+    "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (128, 160), (160, 192), (192, 192)],
 }
-# Frames of a training clip by its frame size, so that a batch has one shape.
-CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}
 
 _MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
 _MAKERS |= {"shapes": shapes.make, "scene": scenes.make, "cover": scenes.make, "document": documents.make,
@@ -48,7 +47,7 @@ def make_sample(seed: int, slot: str, split: str, bucket: tuple[int, int] | None
     digest = hashlib.blake2b(f"{split}/{slot}/{seed}/{bucket}".encode(), digest_size=8).digest()
     rng = random.Random(int.from_bytes(digest, "little"))
     if slot == "clips":
-        sample = clips.make(rng, slot, split, bucket, CLIP_FRAMES[bucket] if bucket else None)
+        sample = clips.make(rng, slot, split, bucket)
     else:
         sample = _MAKERS[slot](rng, slot, split, bucket)
     if sample.answer != sample.answers[0]:

@@ -4,9 +4,10 @@
 
 FOLDER gets ema.safetensors, the averaged weights in BF16 under the published names, every minute and at the end, and log.jsonl.
 --resume starts from such a file. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
-each batch is used twice, under different noise. The learning rate and the auxiliary loss follow the clock.
+each batch is used up to four times, under different noise, while fresh ones are being rendered. The learning rate and the auxiliary loss follow the clock.
 """
 import argparse
+import collections
 import copy
 import json
 import math
@@ -24,8 +25,8 @@ from demo_model import batches, model, weights
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 1.5e-3, 1e-5, 300
 EMA_DECAY = 0.999
 BLANK_WEIGHT = 0.05              # of cells without a character in the auxiliary loss
-POOL = 48                        # batches kept for their second use
-USES = 2
+POOL = 160                       # batches kept for further use
+USES = 4
 
 
 def arguments():
@@ -35,11 +36,11 @@ def arguments():
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--resume", type=pathlib.Path)
     parser.add_argument("--preset", default="demo-13M", choices=model.PRESETS)
-    parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--workers", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
-    parser.add_argument("--report-seconds", type=float, default=60)
+    parser.add_argument("--report-seconds", type=float, default=45)
     parser.add_argument("--validation-samples", type=int, default=64, help="of each slot")
     return parser.parse_args()
 
@@ -100,26 +101,25 @@ def losses(net, head, batch):
     answer = F.cross_entropy(logits.float(), batch["labels"])
     if batch["frames"].shape[1] > 1:
         return answer, torch.zeros_like(answer)
-    weight = torch.ones(batches.CELL_CLASSES, device=visual.device)
-    weight[batches.BLANK] = BLANK_WEIGHT
     cells = torch.where(batch["has_cells"][:, None, None], batch["cells"], -100).flatten()
     scores = head(visual).float().view(-1, batches.CELL_CLASSES)
-    total = F.cross_entropy(scores, cells, weight, reduction="sum")
-    return answer, total / weight[cells[cells >= 0]].sum().clamp(min=1)
+    weight = torch.where(cells > batches.BLANK, 1.0, BLANK_WEIGHT) * (cells >= 0)
+    return answer, (F.cross_entropy(scores, cells, reduction="none") * weight).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
 def exact_match(net, validation, device):
     """Share of validation answers of each slot that greedy decoding would give."""
-    right, total = {}, {}
-    for slot, batch in validation:
+    right, total = collections.Counter(), collections.Counter()
+    for slots, batch in validation:
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.autocast(device, torch.bfloat16):
             logits, _ = net(model_batch(batch, batch["frames"].float()))
-        ok = ((logits.argmax(-1) == batch["labels"]) | (batch["labels"] < 0)).view(len(batch["frames"]), -1).all(1)
-        right[slot] = right.get(slot, 0) + ok.sum().item()
-        total[slot] = total.get(slot, 0) + len(ok)
-    return {slot: round(right[slot] / total[slot], 3) for slot in total}
+        ok = ((logits.argmax(-1) == batch["labels"]) | (batch["labels"] < 0)).view(len(slots), -1).all(1)
+        for slot, good in zip(slots, ok.tolist()):
+            right[slot] += good
+            total[slot] += 1
+    return {slot: round(right[slot] / total[slot], 3) for slot in sorted(total)}
 
 
 def optimizer_of(net, head):
