@@ -12,11 +12,13 @@ from demo_model import bpe, prompt, samples
 VISUAL_TOKENS_A_BATCH = 16384
 LENGTH_STEP = 32                 # lengths are padded to multiples of this, so that few shapes occur
 ANSWER_STEP = 8
+QUESTIONS_A_PICTURE = 3          # of a picture that has several
 CELL_CHARACTERS = 4              # characters per visual token that the auxiliary loss asks for
 BLANK, OTHER = 0, 1              # classes of the auxiliary loss before the printable ASCII characters
 CELL_CLASSES = 2 + 95
 EASY_SLOTS = ("regular", "digits", "nonsemantic")
 WORD_SLOTS = EASY_SLOTS + ("irregular", "artistic", "handwriting")
+PAGE_SLOTS = ("scene", "cover", "document", "chart", "infographic", "receipt", "form", "nutrition")
 
 
 @dataclasses.dataclass
@@ -30,12 +32,15 @@ class Progress:
 
 
 def slot_weights(progress):
-    """The training mix: first mostly plain words, so that attention finds the letters; then words twice as often as later."""
-    if progress < 0.06:
-        return {slot: weight * (10 if slot in EASY_SLOTS else 0.1) for slot, weight in samples.SLOTS.items()}
-    if progress < 0.35:
-        return {slot: weight * (2 if slot in WORD_SLOTS else 1) for slot, weight in samples.SLOTS.items()}
-    return samples.SLOTS
+    """Shares of rendered pictures: first mostly plain words, so that attention finds the letters; then words twice as often as
+    later. Pages are rendered less often, as each gives several samples."""
+    def factor(slot):
+        if progress < 0.06:
+            return 10 if slot in EASY_SLOTS else 0.1
+        if slot in PAGE_SLOTS:
+            return 1 / QUESTIONS_A_PICTURE
+        return 2 if progress < 0.35 and slot in WORD_SLOTS else 1
+    return {slot: weight * factor(slot) for slot, weight in samples.SLOTS.items()}
 
 
 def buckets_of(slot, progress):
@@ -92,6 +97,14 @@ def collate(encoded, cells):
     return {name: torch.from_numpy(array) for name, array in tensors.items()}
 
 
+def train_samples(seed, slot, bucket, choose):
+    """One rendered picture or clip, with some of its questions."""
+    if slot not in PAGE_SLOTS:
+        return [samples.make_sample(seed, slot, "train", bucket)]
+    found = samples.page_samples(seed, slot, "train", bucket)
+    return choose.sample(found, min(len(found), QUESTIONS_A_PICTURE))
+
+
 class SampleBatches(torch.utils.data.IterableDataset):
     """Batches of the training split; each worker has seeds of its own."""
 
@@ -111,13 +124,13 @@ class SampleBatches(torch.utils.data.IterableDataset):
             weights = slot_weights(progress)
             slot = choose.choices(list(weights), list(weights.values()))[0]
             bucket = choose.choice(buckets_of(slot, progress))
-            sample = samples.make_sample(self.seed * 1_000_000_000 + count, slot, "train", bucket)
+            for sample in train_samples(self.seed * 1_000_000_000 + count, slot, bucket, choose):
+                encoded = prompt.encode(tokenizer, sample)
+                key = encoded.frames.shape
+                waiting[key].append((encoded, cell_labels(sample)))
+                if len(waiting[key]) * len(encoded.visual_rows) >= VISUAL_TOKENS_A_BATCH:
+                    yield collate(*zip(*waiting.pop(key)))
             count += workers
-            encoded = prompt.encode(tokenizer, sample)
-            key = encoded.frames.shape
-            waiting[key].append((encoded, cell_labels(sample)))
-            if len(waiting[key]) * len(encoded.visual_rows) >= VISUAL_TOKENS_A_BATCH:
-                yield collate(*zip(*waiting.pop(key)))
 
 
 def validation_batches(tokenizer, per_slot):

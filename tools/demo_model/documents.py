@@ -2,7 +2,7 @@
 import random
 
 from . import lexicon, paint
-from .page import Page, Question, frame
+from .page import Page, Question, frame, samples
 from .sample import Sample
 
 SIZES = {"document": [(256, 384), (384, 384), (384, 256)], "chart": [(256, 384), (384, 384)], "infographic": [(384, 256), (384, 384)]}
@@ -57,7 +57,8 @@ def table(rng: random.Random, split: str, h: int, w: int):
         for j, column in enumerate(columns):
             value = lexicon.number(rng, split, 2, 4)
             page.text(left + (j + 1) * wide - 6, y, value, size, ink, "right", wide - 8)
-            questions.append(Question(f"what is the value for {row} in {column}?", [value],
+            answers = [value] if len(value) < 4 else [value, f"{int(value):,}", f"{int(value):,}".replace(",", " ")]
+            questions.append(Question(f"what is the value for {row} in {column}?", answers,
                                       (f"What does the table show for {row} in {column}?",)))
     return page, questions
 
@@ -194,7 +195,7 @@ def infographic(rng: random.Random, split: str, h: int, w: int):
 KINDS = {"document": (letter, table), "chart": (bars, bars, pie, line), "infographic": (infographic,)}
 
 
-def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
+def all_questions(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
     h, w = frame(rng, bucket, SIZES[slot])
     page, questions = rng.choice(KINDS[slot])(rng, split, h, w)
-    return page.sample(slot, rng.choice(questions), 0.4, 1.0 if slot == "document" else 0.0)
+    return samples(page, questions, slot, 0.4, 1.0 if slot == "document" else 0.0)

@@ -276,4 +276,4 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     question = QUESTION if rng.random() < 0.7 else rng.choice(PARAPHRASES)
     tokens = node.tokens()
     return Sample(np.asarray(im)[None], 0.0, question, text, [text, compact(without_short_braces(tokens))], boxes, slot,
-                  {"font": face_font.file, "unseen_font": face_font.split == "test", "tokens": tokens})
+                  {"wording": QUESTION, "font": face_font.file, "unseen_font": face_font.split == "test", "tokens": tokens})

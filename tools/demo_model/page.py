@@ -46,21 +46,27 @@ class Page:
         self.boxes += fonts.char_boxes(file, size, left, y, text)
         return wide
 
-    def sample(self, slot: str, question: Question, harm: float, tilt: float = 0.0) -> Sample:
-        """One question about the page as a camera or a scanner sees it. tilt: degrees of rotation, at most."""
+    def photo(self, harm: float, tilt: float):
+        """(frames, boxes): the page as a camera or a scanner sees it. harm 0..1; tilt: degrees of rotation, at most."""
         rng, im, boxes = self.rng, self.im, self.boxes
         if tilt and rng.random() < 0.5:
             warp = paint.Warp((self.w, self.h)).rotate(rng.uniform(-tilt, tilt))
             if rng.random() < 0.3:
                 warp.elastic(rng, rng.uniform(0, 2), rng.uniform(200, 500))
             im, boxes = warp.apply(im, 48), warp.boxes(boxes)
-        im = paint.camera(rng, im, harm)
-        text = question.text
-        if question.paraphrases and rng.random() < 0.3:
-            text = rng.choice(question.paraphrases)
         inside = [b for b in boxes if 0 <= (b[1] + b[3]) / 2 < self.w and 0 <= (b[2] + b[4]) / 2 < self.h]
-        return Sample(np.asarray(im)[None], 0.0, text, question.answers[0], question.answers, inside, slot,
-                      {"font": self.font.file, "unseen_font": self.unseen})
+        return np.asarray(paint.camera(rng, im, harm))[None], inside
+
+
+def samples(page: Page, questions: list[Question], slot: str, harm: float, tilt: float) -> list[Sample]:
+    """Every question about one picture of the page. meta["wording"] keeps the question unparaphrased."""
+    frames, boxes = page.photo(harm, tilt)
+    out = []
+    for q in questions:
+        text = page.rng.choice(q.paraphrases) if q.paraphrases and page.rng.random() < 0.3 else q.text
+        out.append(Sample(frames, 0.0, text, q.answers[0], q.answers, boxes, slot,
+                          {"wording": q.text, "font": page.font.file, "unseen_font": page.unseen}))
+    return out
 
 
 def frame(rng: random.Random, bucket: tuple[int, int] | None, sizes) -> tuple[int, int]:

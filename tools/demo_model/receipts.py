@@ -2,7 +2,7 @@
 import random
 
 from . import lexicon, paint
-from .page import DIRECTLY, Page, Question, frame
+from .page import DIRECTLY, Page, Question, frame, samples
 from .sample import Sample
 
 RECEIPT_SIZES = [(384, 256), (384, 384)]
@@ -159,9 +159,6 @@ PAGES = {"receipt": (receipt_page, RECEIPT_SIZES, 0.6, 2.5), "form": (form_page,
          "nutrition": (nutrition_page, TABLE_SIZES, 0.6, 3.0)}
 
 
-def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
+def all_questions(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
     build, sizes, harm, tilt = PAGES[slot]
-    questions: list[Question] = []
-    while not questions:
-        page, questions = build(rng, split, *frame(rng, bucket, sizes))
-    return page.sample(slot, rng.choice(questions), harm, tilt)
+    return samples(*build(rng, split, *frame(rng, bucket, sizes)), slot, harm, tilt)

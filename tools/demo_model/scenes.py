@@ -1,8 +1,8 @@
 """Text in a scene: coloured signs, shop fronts, buses, price boards, book covers."""
 import random
 
-from . import lexicon, paint
-from .page import Page, Question, frame
+from . import fonts, lexicon, paint
+from .page import CHARACTERS, Page, Question, frame, samples
 from .sample import Sample
 
 SIZES = [(256, 256), (256, 384), (384, 256), (384, 384)]
@@ -39,8 +39,11 @@ def words_for_sign(rng: random.Random, split: str) -> str:
     return text.upper() if rng.random() < 0.5 else text.title()
 
 
-def signs(rng: random.Random, split: str, h: int, w: int):
+def signs(rng: random.Random, split: str, h: int, w: int, accented: str = ""):
+    """accented: what the first sign says, in a font that has letters beyond ASCII."""
     page = outdoors(rng, split, h, w)
+    if accented:
+        page.font = fonts.choose(rng, ("clean",), "train", CHARACTERS + accented)
     count = rng.randint(2, 4)
     step = h / count
     questions = []
@@ -50,7 +53,7 @@ def signs(rng: random.Random, split: str, h: int, w: int):
         wide = w * rng.uniform(0.6, 0.92)
         x, y = rng.uniform(4, w - wide - 4), i * step + rng.uniform(2, step - high - 2)
         panel(page, (x, y, x + wide, y + high), color, rng.random() < 0.5)
-        text = words_for_sign(rng, split)
+        text = accented if accented and i == 0 else words_for_sign(rng, split)
         size = int(min(high * 0.55, 44))
         page.text(x + wide / 2, y + (high - size * 1.15) / 2, text, size, contrasting(rng, color), "center", wide - 16)
         questions.append(Question(f"what is written on the {name} sign?", [text],
@@ -149,8 +152,6 @@ def cover_page(rng: random.Random, split: str, h: int, w: int):
 SCENES = (signs, signs, shop, bus, prices)
 
 
-def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
-    h, w = frame(rng, bucket, SIZES)
+def all_questions(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
     build = cover_page if slot == "cover" else rng.choice(SCENES)
-    page, questions = build(rng, split, h, w)
-    return page.sample(slot, rng.choice(questions), 0.7, 3.0)
+    return samples(*build(rng, split, *frame(rng, bucket, SIZES)), slot, 0.7, 3.0)

@@ -168,8 +168,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
         im = im.filter(ImageFilter.BoxBlur(1))
     boxes = warp.boxes(boxes) if bend else boxes
     frames, boxes = finish(rng, im, boxes, drawn, result, harm)
-    if slot == "digits":
-        question = DIGITS_QUESTION if rng.random() < 0.7 else rng.choice(DIGITS_PARAPHRASES)
-    else:
-        question = QUESTION if rng.random() < 0.7 else rng.choice(PARAPHRASES)
-    return Sample(frames, 0.0, question, text, [text], boxes, slot, {"font": font.file, "unseen_font": font.split == "test"})
+    wording, others = (DIGITS_QUESTION, DIGITS_PARAPHRASES) if slot == "digits" else (QUESTION, PARAPHRASES)
+    question = wording if rng.random() < 0.7 else rng.choice(others)
+    return Sample(frames, 0.0, question, text, [text], boxes, slot,
+                  {"wording": wording, "font": font.file, "unseen_font": font.split == "test"})
