@@ -249,7 +249,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     wide, up, down = measure(node, face, 1.0)
     if bucket is None:
         high = rng.randint(52, 120)
-        h, w = high, round(high * min(5.0, max(1.2, 0.85 * wide / (up + down))))
+        h, w = high, round(high * min(4.6, max(1.6, 0.85 * wide / (up + down))))
     else:
         scale = rng.uniform(0.35, 0.8) if rng.random() < 0.4 else 1.0
         h, w = round(bucket[0] * scale), round(bucket[1] * scale)

@@ -3,8 +3,8 @@
     python3 -m demo_model.score DATA.json PREDICTIONS     print the report
     python3 -m demo_model.score --self-check DATA.json    oracle, echo and empty predictions
 
-DATA.json is a list of records with dataset_name, type, question, answers. PREDICTIONS is a list in the same order of records
-with "predict" (what the official scripts write), or JSON lines {"index": number of the record, "predict": text}.
+DATA.json is a list of records with id, dataset_name, type, question, answers. PREDICTIONS is a JSON list in the same order with
+"predict" in each object, as the official scripts write it, or JSON lines {"id": id of the record, "text": the answer}.
 
 A sample is a hit when a normalised answer is a substring of the normalised prediction. Everything but formulas: lower case,
 stripped, line feeds to blanks. Formulas (HME100k): case kept, stripped, line feeds to blanks, then all blanks removed.
@@ -85,16 +85,19 @@ def score(records: list[dict], predictions: list[str | None]) -> dict:
     return {"total": total, **{name: dict(table) for name, table in tables.items()}}
 
 
-def load_predictions(path: str, count: int) -> list[str | None]:
-    text = open(path, encoding="utf-8").read()
+def load_predictions(text: str, records: list[dict]) -> list[str | None]:
+    """Predictions in the order of the records; None where there is none."""
     if text.lstrip().startswith("["):
         return [row.get("predict") for row in json.loads(text)]
-    found: list[str | None] = [None] * count
+    said: dict[int, str] = {}
+    known = {r["id"] for r in records}
     for line in text.splitlines():
         if line.strip():
             row = json.loads(line)
-            found[row["index"]] = row["predict"]
-    return found
+            if row["id"] not in known or row["id"] in said:
+                raise ValueError(f"prediction for id {row['id']}: no such record, or the second one for it")
+            said[row["id"]] = row["text"]
+    return [said.get(r["id"]) for r in records]
 
 
 def report(result: dict) -> str:
@@ -131,7 +134,7 @@ def main() -> int:
         return 0 if good else 1
     if args.predictions is None:
         parser.error("name a file of predictions, or use --self-check")
-    print(report(score(records, load_predictions(args.predictions, len(records)))))
+    print(report(score(records, load_predictions(open(args.predictions, encoding="utf-8").read(), records))))
     return 0
 
 

@@ -62,31 +62,25 @@ def wording(s: Sample) -> str:
     return s.meta.get("wording", s.question)
 
 
-class Pictures:
-    """Writes picture files; the same frames are written once."""
+def encoded(frame) -> tuple[bytes, bool]:
+    """(file bytes, whether they are PNG): PNG where that is small, else JPEG."""
+    im = Image.fromarray(frame)
+    store = io.BytesIO()
+    im.save(store, "PNG", optimize=True)
+    if store.tell() <= 12_000:
+        return store.getvalue(), True
+    store = io.BytesIO()
+    im.save(store, "JPEG", quality=88)
+    return store.getvalue(), False
 
-    def __init__(self, root: Path, folder: str):
-        self.root, self.folder = root, folder
-        self.written: dict[int, str] = {}
 
-    def save(self, s: Sample, name: str, rng: random.Random) -> str:
-        """Path below the folder. PNG where it is small, else JPEG; endings as mixed as in the real set."""
-        if id(s.frames) in self.written:
-            return self.written[id(s.frames)]
-        im = Image.fromarray(s.frames[0])
-        store = io.BytesIO()
-        im.save(store, "PNG", optimize=True)
-        ending = "png"
-        if len(store.getvalue()) > 12_000:
-            store = io.BytesIO()
-            im.save(store, "JPEG", quality=88)
-            ending = rng.choice(("jpg", "jpg", "jpg", "jpeg", "JPEG"))
-        path = f"{name}.{ending}"
-        file = self.root / self.folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(store.getvalue())
-        self.written[id(s.frames)] = path
-        return path
+def write_picture(frame, stem: Path, jpeg_ending: str = "jpg") -> str:
+    """Writes stem.png or stem.jpg (or another ending of JPEG files) and returns the ending."""
+    data, is_png = encoded(frame)
+    ending = "png" if is_png else jpeg_ending
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_name(f"{stem.name}.{ending}").write_bytes(data)
+    return ending
 
 
 def good_questions(found: list[Sample], name: str) -> list[Sample]:
@@ -173,11 +167,15 @@ def all_samples(seed: int) -> list[tuple[str, str, Sample]]:
 
 
 def as_records(rows: list[tuple[str, str, Sample]], out: Path) -> list[dict]:
-    pictures = Pictures(out, "OCRBench_Images")
     rng = random.Random(1)
     records = []
+    written: dict[int, str] = {}     # by frames: questions on one page share its file
     for i, (kind, name, s) in enumerate(rows):
-        path = pictures.save(s, f"syn/{FOLDERS.get(name, name)}/{FIRST_ID + i}", rng)
+        path = written.get(id(s.frames))
+        if path is None:
+            stem = f"syn/{FOLDERS.get(name, name)}/{FIRST_ID + i}"
+            ending = write_picture(s.frames[0], out / "OCRBench_Images" / stem, rng.choice(("jpg", "jpg", "jpg", "jpeg", "JPEG")))
+            path = written[id(s.frames)] = f"{stem}.{ending}"
         records.append({"dataset_name": name, "id": FIRST_ID + i, "image_path": path, "question": wording(s),
                         "answers": s.answers if len(s.answers) > 1 else s.answers[0], "type": kind})
     spare = LISTS - sum(isinstance(r["answers"], list) for r in records)
@@ -217,7 +215,7 @@ def write_parquet(records: list[dict], out: Path) -> bool:
         import pyarrow.parquet
     except ImportError:
         return False
-    def encoded(path: str) -> bytes:
+    def jpeg(path: str) -> bytes:
         store = io.BytesIO()
         Image.open(out / "OCRBench_Images" / path).convert("RGB").save(store, "JPEG")
         return store.getvalue()
@@ -226,7 +224,7 @@ def write_parquet(records: list[dict], out: Path) -> bool:
         "dataset": [r["dataset_name"] for r in records], "question": [r["question"] for r in records],
         "question_type": [r["type"] for r in records],
         "answer": [[r["answers"]] if isinstance(r["answers"], str) else r["answers"] for r in records],
-        "image": pyarrow.array([{"bytes": encoded(r["image_path"]), "path": ""} for r in records], image)})
+        "image": pyarrow.array([{"bytes": jpeg(r["image_path"]), "path": ""} for r in records], image)})
     features = {"dataset": {"dtype": "string", "_type": "Value"}, "question": {"dtype": "string", "_type": "Value"},
                 "question_type": {"dtype": "string", "_type": "Value"},
                 "answer": [{"dtype": "string", "_type": "Value"}], "image": {"_type": "Image"}}
@@ -237,27 +235,24 @@ def write_parquet(records: list[dict], out: Path) -> bool:
 
 
 def extra_records(slot: str, seed: int, count: int, out: Path) -> list[dict]:
-    """Records of the same style. A clip's image_path is a folder of PNG frames and it has a further key fps; a record about a
-    place has a further key box, in thousandths."""
-    name = {"shapes": "SynShapes", "clips": "SynClips"}[slot]
+    """Records of the same style. A clip's image_path is a folder of frames and it has a further key fps; a record about a place
+    has a further key box, in thousandths."""
+    name, kind = {"shapes": ("SynShapes", "Shapes"), "clips": ("SynClips", "Clips")}[slot]
     records = []
     for i in range(count):
         s = samples.make_sample(seed * 1_000_000 + i, slot, "test", None)
         path = f"syn/{name}/{FIRST_ID + i}"
-        r = {"dataset_name": name, "id": FIRST_ID + i, "image_path": path if slot == "clips" else path + ".png",
-             "question": s.question, "answers": s.answers[0], "type": f"{'Shapes' if slot == 'shapes' else 'Clips'}: {s.meta['kind']}"}
-        file = out / "images" / r["image_path"]
+        extra: dict = {}
         if slot == "clips":
-            r["fps"] = s.fps
-            file.mkdir(parents=True, exist_ok=True)
+            extra["fps"] = s.fps
             for k, frame in enumerate(s.frames):
-                Image.fromarray(frame).save(file / f"{k:02}.png", optimize=True)
+                write_picture(frame, out / "images" / path / f"{k:02}")
         else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(s.frames[0]).save(file, optimize=True)
+            path += "." + write_picture(s.frames[0], out / "images" / path)
             if "box" in s.meta:
-                r["box"] = s.meta["box"]
-        records.append(r)
+                extra["box"] = s.meta["box"]
+        records.append({"dataset_name": name, "id": FIRST_ID + i, "image_path": path, "question": s.question,
+                        "answers": s.answers[0], "type": f"{kind}: {s.meta['kind']}", **extra})
     return records
 
 

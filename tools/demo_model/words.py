@@ -16,7 +16,7 @@ DIGITS_PARAPHRASES = ("Read the number in the image.", "Which number is shown?",
 
 def natural_size(rng: random.Random, length: int) -> tuple[int, int]:
     """(h, w) of a crop as cut from a photo: 36..110 pixels high, wider for longer words."""
-    aspect = min(4.8, max(1.6, rng.uniform(0.4, 0.62) * length))
+    aspect = min(rng.uniform(3.9, 4.7), max(1.6, rng.uniform(0.4, 0.6) * length))
     h = rng.randint(36, 110)
     return h, round(h * aspect)
 
