@@ -4,7 +4,8 @@
 
 FOLDER gets ema.safetensors, the averaged weights in BF16 under the published names, every minute and at the end, and log.jsonl.
 --resume starts from such a file. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
-each batch is used up to four times, under different noise, while fresh ones are being rendered. The learning rate and the auxiliary loss follow the clock.
+while a fresh batch is being rendered, older ones are used again, up to four times in all and under different noise. The learning
+rate and the auxiliary loss follow the clock.
 """
 import argparse
 import collections
