@@ -8,7 +8,7 @@ import os
 import random
 import time
 
-from . import clips, documents, formulas, receipts, scenes, shapes, words
+from . import clips, documents, formulas, lines, receipts, scenes, shapes, words
 from .sample import Sample
 
 __all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "make_sample"]
@@ -16,7 +16,7 @@ __all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "make_sample"]
 # Training mix.
 SLOTS: dict[str, float] = {
     "regular": 10, "irregular": 10, "artistic": 8, "handwriting": 10, "digits": 7, "nonsemantic": 8,
-    "scene": 9, "cover": 3, "document": 5, "chart": 5, "infographic": 3, "receipt": 6, "form": 5, "nutrition": 4,
+    "line": 5, "scene": 9, "cover": 3, "document": 5, "chart": 5, "infographic": 3, "receipt": 6, "form": 5, "nutrition": 4,
     "formula": 9, "shapes": 7, "clips": 6,
 }
 
@@ -25,7 +25,7 @@ SLOTS: dict[str, float] = {
 _WORD = [(128, 544), (128, 576), (160, 448), (160, 480), (192, 352), (192, 384), (192, 416), (224, 352), (256, 256)]
 BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
-    "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
+    "line": lines.SIZES, "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
     "formula": _WORD, "shapes": [(256, 256), (256, 384), (384, 256)],
     "clips": [(128, 128), (128, 160), (160, 192), (192, 192)],
@@ -34,7 +34,7 @@ BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
 _MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
 _MAKERS |= {"shapes": shapes.make, "formula": formulas.make, "clips": clips.make}
 # Slots whose pictures answer several questions.
-_PAGES = {"scene": scenes, "cover": scenes, "document": documents, "chart": documents, "infographic": documents,
+_PAGES = {"line": lines, "scene": scenes, "cover": scenes, "document": documents, "chart": documents, "infographic": documents,
           "receipt": receipts, "form": receipts, "nutrition": receipts}
 
 

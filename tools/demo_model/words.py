@@ -9,7 +9,7 @@ from .sample import Sample
 
 QUESTION = "what is written in the image?"
 DIGITS_QUESTION = "what is the number in the image?"
-PARAPHRASES = ("What does the picture say?", "Read the text in the image.", "What word is in the picture?", "read this",
+PARAPHRASES = ("What does the picture say?", "Read the text in the image.", "read this",
                "What is the text in this image?", "Transcribe the image.")
 DIGITS_PARAPHRASES = ("Read the number in the image.", "Which number is shown?", "What number is this?")
 
