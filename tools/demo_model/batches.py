@@ -10,7 +10,7 @@ import torch
 from demo_model import bpe, prompt, samples
 
 VISUAL_TOKENS_A_BATCH = 16384
-LENGTH_STEP = 32                 # lengths are padded to multiples of this, so that few shapes occur
+LENGTH_STEP = 16                 # lengths are padded to multiples of this, so that few shapes occur
 ANSWER_STEP = 8
 QUESTIONS_A_PICTURE = 3          # of a picture that has several
 CELL_CHARACTERS = 4              # characters per visual token that the auxiliary loss asks for

@@ -34,7 +34,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     fps = rng.choice(FPS)
     shape = rng.choice(shapes.SHAPES)
     color, other = rng.sample(shapes.COLORS, 2)
-    paper = shapes.paper_for(rng, (color, other))
+    paper = shapes.paper_for(rng, (color, other), 240)
     base = paint.background(rng, (w, h), paper, 0.3).resize((w * 2, h * 2), Image.Resampling.NEAREST)
     tint = paint.near(rng, paint.NAMED[color], 6)
     tint2 = paint.near(rng, paint.NAMED[other], 6)

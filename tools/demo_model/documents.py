@@ -5,7 +5,8 @@ from . import lexicon, paint
 from .page import Page, Question, frame, samples
 from .sample import Sample
 
-SIZES = {"document": [(256, 384), (384, 384), (384, 256)], "chart": [(256, 384), (384, 384)], "infographic": [(384, 256), (384, 384)]}
+SIZES = {"document": [(256, 384), (384, 384), (384, 256)], "chart": [(256, 384), (384, 384)],
+         "infographic": [(384, 256), (384, 384)]}
 DARK = ((10, 10, 14), (30, 30, 36), (40, 30, 60))
 
 
@@ -21,7 +22,8 @@ def letter(rng: random.Random, split: str, h: int, w: int):
     step = (h - 16) / (len(lines) + rng.randint(0, 2))
     size = int(min(step * 0.66, 26))
     questions = [Question("what is the name of the company at the top?", [company], ("Which company is the letter from?",))]
-    wording = {"To": "to whom is the document addressed?", "From": "who sent the document?", "Date": "what is the date of the document?",
+    wording = {"To": "to whom is the document addressed?", "From": "who sent the document?",
+               "Date": "what is the date of the document?",
                "Subject": "what is the subject of the document?", "Phone": "what is the phone number in the document?",
                "Page": "what is the page number?"}
     for i, (head, value) in enumerate(lines):

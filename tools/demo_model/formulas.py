@@ -16,7 +16,8 @@ QUESTION = "Please write out the expression of the formula in the image using La
 PARAPHRASES = ("Write the formula in LaTeX.", "What is the formula? Use LaTeX.")
 
 # LaTeX command of a symbol that is one glyph.
-COMMANDS = {"×": r"\times", "÷": r"\div", "·": r"\cdot", "≤": r"\leq", "≥": r"\geq", "≠": r"\neq", "≈": r"\approx", "π": r"\pi",
+COMMANDS = {"×": r"\times", "÷": r"\div", "·": r"\cdot", "≤": r"\leq", "≥": r"\geq", "≠": r"\neq", "≈": r"\approx",
+            "π": r"\pi",
             "α": r"\alpha", "β": r"\beta", "θ": r"\theta", "λ": r"\lambda", "ρ": r"\rho", "Δ": r"\Delta", "∠": r"\angle",
             "°": r"\circ", "⊥": r"\bot", "±": r"\pm", "%": r"\%"}
 ROMAN = {"sin": r"\sin", "cos": r"\cos", "tan": r"\tan", "log": r"\log"}
@@ -268,7 +269,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
         warp.keep_inside(boxes)
         mask, boxes = warp.apply(mask), warp.boxes(boxes)
     im.paste(ink, (0, 0), mask)
-    im = paint.camera(rng, im, 0.5)
+    im = paint.camera(rng, im, 0.5, split)
     if bucket and (h, w) != bucket:
         im = im.resize((bucket[1], bucket[0]), Image.Resampling.BICUBIC)
         fy, fx = bucket[0] / h, bucket[1] / w

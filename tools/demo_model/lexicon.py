@@ -53,11 +53,13 @@ def number(rng, split: str, shortest: int = 4, longest: int = 6) -> str:
 
 def non_word(rng, split: str) -> str:
     """Random letters or a shuffled word, 4 to 10 characters."""
-    if rng.random() < 0.5:
-        return fresh(rng, split, lambda r: "".join(r.choices(LETTERS, k=r.randint(4, 10))))
-    letters = list(word(rng, split, 4, 10))
-    rng.shuffle(letters)
-    return "".join(letters)
+    def make(r):
+        if r.random() < 0.5:
+            return "".join(r.choices(LETTERS, k=r.randint(4, 10)))
+        letters = list(word(r, split, 4, 10))
+        r.shuffle(letters)
+        return "".join(letters)
+    return fresh(rng, split, make)
 
 
 FIRST = ("Anna Ben Carl Dora Emma Frank Grace Henry Ivan Julia Kate Leo Maria Noah Olga Paul Rosa Sam Tina Victor "

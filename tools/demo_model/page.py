@@ -3,7 +3,7 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from . import fonts, paint
 from .sample import Sample
@@ -55,7 +55,7 @@ class Page:
                 warp.elastic(rng, rng.uniform(0, 2), rng.uniform(200, 500))
             im, boxes = warp.apply(im, 48), warp.boxes(boxes)
         inside = [b for b in boxes if 0 <= (b[1] + b[3]) / 2 < self.w and 0 <= (b[2] + b[4]) / 2 < self.h]
-        return np.asarray(paint.camera(rng, im, harm))[None], inside
+        return np.asarray(paint.camera(rng, im, harm, self.split))[None], inside
 
 
 def samples(page: Page, questions: list[Question], slot: str, harm: float, tilt: float) -> list[Sample]:

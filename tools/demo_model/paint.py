@@ -55,7 +55,8 @@ def gradient(size: tuple[int, int], a: Color, b: Color, upright: bool) -> Image.
 def blotches(rng: random.Random, size: tuple[int, int], paper: Color, spread: int) -> Image.Image:
     """Soft clouds around a colour: a few random points, enlarged."""
     w, h = max(2, size[0] // 48), max(2, size[1] // 48)
-    base = np.array(paper, np.int16) + np.frombuffer(rng.randbytes(w * h * 3), np.uint8).reshape(h, w, 3).astype(np.int16) * spread // 128 - spread
+    random_bytes = np.frombuffer(rng.randbytes(w * h * 3), np.uint8).reshape(h, w, 3)
+    base = np.array(paper, np.int16) + random_bytes.astype(np.int16) * spread // 128 - spread
     return Image.fromarray(base.clip(0, 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
 
@@ -194,12 +195,15 @@ def jpeg(im: Image.Image, quality: int) -> Image.Image:
     return Image.open(store).convert("RGB")
 
 
-def camera(rng: random.Random, im: Image.Image, harm: float) -> Image.Image:
-    """Blur, noise and JPEG artefacts, each on a part of the pictures. harm 0..1."""
+def camera(rng: random.Random, im: Image.Image, harm: float, split: str) -> Image.Image:
+    """Blur, noise and JPEG artefacts, each on a part of the pictures. harm 0..1. Test pictures become files, most of them JPEG; a
+    part of the training pictures is coded as such a file would be."""
     if rng.random() < 0.35 * harm:
         im = im.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.3 + harm)))
     if rng.random() < 0.6 * harm:
         im = Image.fromarray(noise(rng, np.asarray(im), rng.uniform(2, 2 + 14 * harm)))
     if rng.random() < 0.25 * harm:
         im = jpeg(im, rng.randint(45, 90))
+    elif split == "train" and rng.random() < 0.3:
+        im = jpeg(im, rng.randint(80, 95))
     return im

@@ -53,7 +53,8 @@ def receipt_page(rng: random.Random, split: str, h: int, w: int) -> tuple[Page, 
         Question("what is the name of the company that issued this receipt?" + DIRECTLY, [company],
                  ("Which company issued this receipt?", "What is the name of the shop?")),
         Question("when was this receipt issued?" + DIRECTLY, [date], ("What is the date?", "What is the date of this receipt?")),
-        Question("where was this receipt issued?" + DIRECTLY, [address], ("What is the address?", "What is the address of the shop?"))]
+        Question("where was this receipt issued?" + DIRECTLY, [address],
+                 ("What is the address?", "What is the address of the shop?"))]
 
 
 FIELDS = ("NAME", "DATE", "PHONE", "FAX", "CITY", "STREET", "COMPANY", "TITLE", "SUBJECT", "FROM", "TO", "CODE", "ACCOUNT",
@@ -95,7 +96,8 @@ def form_page(rng: random.Random, split: str, h: int, w: int) -> tuple[Page, lis
     fields = rng.sample(FIELDS, rows * columns)
     top = 10
     if rng.random() < 0.4:
-        page.text(w / 2, 6, rng.choice(("ORDER FORM", "FAX", "MEMO", "REQUEST", "REPORT", "APPLICATION")), 24, ink, "center", w - 20)
+        title = rng.choice(("ORDER FORM", "FAX", "MEMO", "REQUEST", "REPORT", "APPLICATION"))
+        page.text(w / 2, 6, title, 24, ink, "center", w - 20)
         top = 38
     step = (h - top - 6) / rows
     cell = w / columns

@@ -120,7 +120,8 @@ def prices(rng: random.Random, split: str, h: int, w: int):
     return page, questions
 
 
-GENRES = ("Travel", "History", "Cooking", "Science", "Romance", "Humor", "Sports", "Religion", "Business", "Health", "Poetry", "Law")
+GENRES = ("Travel", "History", "Cooking", "Science", "Romance", "Humor", "Sports", "Religion", "Business", "Health", "Poetry",
+          "Law")
 
 
 def cover_page(rng: random.Random, split: str, h: int, w: int):

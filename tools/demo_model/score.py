@@ -1,6 +1,6 @@
 """The official OCRBench rule, per group and in total, with Wilson 95 % intervals.
 
-    python3 -m demo_model.score DATA.json PREDICTIONS     print the report
+    python3 -m demo_model.score DATA.json PREDICTIONS [--meta meta.jsonl]     print the report; with --meta, also by font
     python3 -m demo_model.score --self-check DATA.json    oracle, echo and empty predictions
 
 DATA.json is a list of records with id, dataset_name, type, question, answers. PREDICTIONS is a JSON list in the same order with
@@ -22,6 +22,8 @@ GROUPS = {
     "Regular Text Recognition": "Text Recognition", "Irregular Text Recognition": "Text Recognition",
     "Artistic Text Recognition": "Text Recognition", "Handwriting Recognition": "Text Recognition",
     "Digit String Recognition": "Text Recognition", "Non-Semantic Text Recognition": "Text Recognition"}
+
+TABLES = ("groups", "types", "data sets", "fonts")
 
 
 def general(text: str) -> str:
@@ -70,16 +72,22 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
 
 
-def score(records: list[dict], predictions: list[str | None]) -> dict:
-    """{"total": [hits, count], "groups": …, "types": …, "data sets": …}; a missing prediction (None) is no hit."""
+def score(records: list[dict], predictions: list[str | None], unseen: dict[int, bool] | None = None) -> dict:
+    """{"total": [hits, count], "groups": …, "types": …, "data sets": …, "fonts": …}; a missing prediction (None) is no hit.
+
+    unseen: by id of the record, whether training never had its font; fills the table "fonts"."""
     if len(records) != len(predictions):
         raise ValueError(f"{len(predictions)} predictions for {len(records)} records")
-    tables: dict[str, dict] = {name: defaultdict(lambda: [0, 0]) for name in ("groups", "types", "data sets")}
+    tables: dict[str, dict] = {name: defaultdict(lambda: [0, 0]) for name in TABLES}
     total = [0, 0]
     for record, prediction in zip(records, predictions):
         hit = is_hit(record, prediction)
         kind = record["type"]
-        for cell in (total, tables["groups"][GROUPS.get(kind, kind)], tables["types"][kind], tables["data sets"][record["dataset_name"]]):
+        cells = (tables["groups"][GROUPS.get(kind, kind)], tables["types"][kind], tables["data sets"][record["dataset_name"]])
+        if unseen is not None:
+            seen = "font not in training" if unseen[record["id"]] else "font of training"
+            cells += (tables["fonts"][f"{GROUPS.get(kind, kind)}, {seen}"],)
+        for cell in (total, *cells):
             cell[0] += hit
             cell[1] += 1
     return {"total": total, **{name: dict(table) for name, table in tables.items()}}
@@ -102,11 +110,11 @@ def load_predictions(text: str, records: list[dict]) -> list[str | None]:
 
 def report(result: dict) -> str:
     lines = []
-    for name in ("groups", "types", "data sets"):
+    for name in (t for t in TABLES if result[t]):
         lines.append(f"# {name}")
         for key, (hits, count) in result[name].items():
             low, high = wilson(hits, count)
-            lines.append(f"{key:52} {hits:4}/{count:<4} {100 * hits / count:5.1f} %  ({100 * low:.1f}-{100 * high:.1f})")
+            lines.append(f"{key:70} {hits:4}/{count:<4} {100 * hits / count:5.1f} %  ({100 * low:.1f}-{100 * high:.1f})")
     hits, count = result["total"]
     low, high = wilson(hits, count)
     lines.append(f"Final score {hits}/{count}  {100 * hits / count:.1f} % ({100 * low:.1f}-{100 * high:.1f})")
@@ -124,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="score predictions by the official OCRBench rule")
     parser.add_argument("data")
     parser.add_argument("predictions", nargs="?")
+    parser.add_argument("--meta", help="meta.jsonl of the generator")
     parser.add_argument("--self-check", action="store_true")
     args = parser.parse_args()
     records = json.load(open(args.data, encoding="utf-8"))
@@ -134,7 +143,12 @@ def main() -> int:
         return 0 if good else 1
     if args.predictions is None:
         parser.error("name a file of predictions, or use --self-check")
-    print(report(score(records, load_predictions(open(args.predictions, encoding="utf-8").read(), records))))
+    predictions = load_predictions(open(args.predictions, encoding="utf-8").read(), records)
+    unseen = None
+    if args.meta:
+        rows = [json.loads(line) for line in open(args.meta, encoding="utf-8")]
+        unseen = {row["id"]: row["unseen_font"] for row in rows}
+    print(report(score(records, predictions, unseen)))
     return 0
 
 

@@ -71,8 +71,15 @@ class Report(unittest.TestCase):
         self.assertEqual(result["total"], [1, 3])
         self.assertEqual(result["groups"], {"Text Recognition": [1, 2], "Key Information Extraction": [0, 1]})
         self.assertEqual(result["data sets"]["IAM"], [0, 1])
+        self.assertEqual(result["fonts"], {})
         with self.assertRaises(ValueError):
             score.score(records, ["A"])
+
+    def test_hits_are_split_by_font_where_that_is_known(self):
+        records = [{"id": i, "dataset_name": "svt", "type": "Regular Text Recognition", "answers": "a"} for i in range(3)]
+        result = score.score(records, ["a", "b", "a"], {0: False, 1: True, 2: True})
+        self.assertEqual(result["fonts"], {"Text Recognition, font of training": [1, 1],
+                                           "Text Recognition, font not in training": [1, 2]})
 
     def test_predictions_are_matched_by_id_and_may_be_missing(self):
         records = [{"id": 5}, {"id": 6}]

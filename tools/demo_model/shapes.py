@@ -38,13 +38,15 @@ def draw_shape(draw: ImageDraw.ImageDraw, shape: str, color: paint.Color, cx: fl
         draw.polygon(polygon(shape, cx, cy, r), fill=color)
 
 
-def paper_for(rng: random.Random, colors) -> paint.Color:
-    """A pale or dark surface that none of the named colours is lost on."""
+def paper_for(rng: random.Random, colors, distance: float = 150) -> paint.Color:
+    """A pale, dark or grey surface that none of the named colours is lost on: at the distance (sum over red, green and blue) if
+    one is found soon, else at a smaller one."""
     while True:
         grey = rng.choice((rng.randint(170, 255), rng.randint(0, 70), rng.randint(90, 160)))
         paper = paint.near(rng, (grey, grey, grey), 18)
-        if all(sum(abs(a - b) for a, b in zip(paper, paint.NAMED[c])) > 110 for c in colors):
+        if all(sum(abs(a - b) for a, b in zip(paper, paint.NAMED[c])) > distance for c in colors):
             return paper
+        distance *= 0.99
 
 
 def place(rng: random.Random, h: int, w: int, count: int) -> list[tuple[float, float, float]]:
@@ -71,7 +73,8 @@ def article(color: str) -> str:
 
 
 def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float, float]]], h: int, w: int):
-    """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the drawn kind has no clear answer."""
+    """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the kind that was drawn by lot has
+    no clear answer."""
     shapes, colors = [s for s, _, _ in things], [c for _, c, _ in things]
     kind = rng.choice(("color", "shape", "count", "where", "where", "list", "side", "exists"))
     shape, color, (cx, cy, r) = rng.choice(things)
@@ -88,13 +91,15 @@ def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float
         return kind, f"How many {color} shapes are in the picture?", [str(colors.count(color))], {}
     if kind == "where" and sum((s, c) == (shape, color) for s, c, _ in things) == 1:
         box = grid_box(cx, cy, r, h, w)
-        return kind, rng.choice((f"Where is the {color} {shape}?", f"Give the box of the {color} {shape}.")), [str(box)], {"box": box}
+        text = rng.choice((f"Where is the {color} {shape}?", f"Give the box of the {color} {shape}."))
+        return kind, text, [str(box)], {"box": box}
     if kind == "list":
         if rng.random() < 0.5:
             return kind, "Which shapes are in the picture? List them from A to Z.", [", ".join(sorted(set(shapes)))], {}
         return kind, "Which colors do the shapes have? List them from A to Z.", [", ".join(sorted(set(colors)))], {}
     if kind == "side" and len(things) > 1:
-        side, key = rng.choice((("left", lambda t: t[2][0]), ("right", lambda t: -t[2][0]), ("top", lambda t: t[2][1]), ("bottom", lambda t: -t[2][1])))
+        side, key = rng.choice((("left", lambda t: t[2][0]), ("right", lambda t: -t[2][0]),
+                                ("top", lambda t: t[2][1]), ("bottom", lambda t: -t[2][1])))
         first, second = sorted(things, key=key)[:2]
         if abs(key(second) - key(first)) > 0.12 * (w if side in ("left", "right") else h):
             where = f"on the far {side}" if side in ("left", "right") else f"closest to the {side}"
@@ -125,7 +130,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     draw = ImageDraw.Draw(big)
     for shape, color, (cx, cy, r) in things:
         draw_shape(draw, shape, paint.near(rng, paint.NAMED[color], 8), cx * 2, cy * 2, r * 2)
-    im = paint.camera(rng, big.reduce(2), 0.3)
+    im = paint.camera(rng, big.reduce(2), 0.3, split)
     asked = None
     while asked is None:
         asked = question(rng, things, h, w)

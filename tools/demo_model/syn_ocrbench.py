@@ -259,7 +259,8 @@ def extra_records(slot: str, seed: int, count: int, out: Path) -> list[dict]:
 def notice(seed: int, count: int) -> dict:
     return {"synthetic": True, "seed": seed, "samples": count, "generator": "tools/demo_model/syn_ocrbench.py",
             "note": "Synthetic pictures in the file formats of OCRBench. A score on them is not an OCRBench score.",
-            "fonts": [f.file for f in fonts.all_fonts()], "fonts only here": [f.file for f in fonts.all_fonts() if f.split == "test"]}
+            "fonts": [f.file for f in fonts.all_fonts()],
+            "fonts only here": [f.file for f in fonts.all_fonts() if f.split == "test"]}
 
 
 def copy_subset(out: Path, to: Path, step: int, seed: int) -> None:
@@ -292,8 +293,9 @@ def main() -> None:
     with open(args.out / "meta.jsonl", "w", encoding="utf-8") as meta:
         for i, (_, _, s) in enumerate(rows):
             boxes = [[c, *map(round, corners)] for c, *corners in s.boxes]
-            meta.write(json.dumps({"index": i, "slot": s.slot, "font": s.meta["font"], "unseen_font": s.meta["unseen_font"],
-                                   "height": s.frames.shape[1], "width": s.frames.shape[2], "boxes": boxes}, ensure_ascii=False) + "\n")
+            row = {"id": FIRST_ID + i, "slot": s.slot, "font": s.meta["font"], "unseen_font": s.meta["unseen_font"],
+                   "height": s.frames.shape[1], "width": s.frames.shape[2], "boxes": boxes}
+            meta.write(json.dumps(row, ensure_ascii=False) + "\n")
     for slot in ("shapes", "clips"):
         write_json(args.out / f"{slot}.json", extra_records(slot, args.seed, 200, args.out))
     write_json(args.out / "synthetic.json", notice(args.seed, len(records) + 400))

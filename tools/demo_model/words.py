@@ -27,7 +27,7 @@ def frame_of(rng: random.Random, bucket: tuple[int, int] | None, length: int) ->
         size = natural_size(rng, length)
         return size, size
     if rng.random() < 0.5:
-        scale = rng.uniform(0.28, 0.7)
+        scale = rng.uniform(0.22, 0.7)
         return (round(bucket[0] * scale), round(bucket[1] * scale)), bucket
     return bucket, bucket
 
@@ -65,8 +65,8 @@ def draw_word(draw: ImageDraw.ImageDraw, face, places, fill: int, stroke: int = 
             draw.text((x, y), c, font=face, fill=fill, stroke_width=stroke)
 
 
-def finish(rng: random.Random, im: Image.Image, boxes, drawn, result, harm: float):
-    im = paint.camera(rng, im, harm)
+def finish(rng: random.Random, im: Image.Image, boxes, drawn, result, harm: float, split: str):
+    im = paint.camera(rng, im, harm, split)
     if drawn != result:
         im = im.resize((result[1], result[0]), Image.Resampling.BICUBIC)
         fy, fx = result[0] / drawn[0], result[1] / drawn[1]
@@ -167,7 +167,7 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     if slot == "regular" and rng.random() < 0.15 and h > 48:
         im = im.filter(ImageFilter.BoxBlur(1))
     boxes = warp.boxes(boxes) if bend else boxes
-    frames, boxes = finish(rng, im, boxes, drawn, result, harm)
+    frames, boxes = finish(rng, im, boxes, drawn, result, harm, split)
     wording, others = (DIGITS_QUESTION, DIGITS_PARAPHRASES) if slot == "digits" else (QUESTION, PARAPHRASES)
     question = wording if rng.random() < 0.7 else rng.choice(others)
     return Sample(frames, 0.0, question, text, [text], boxes, slot,
