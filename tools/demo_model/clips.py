@@ -28,9 +28,9 @@ def draw_frame(base: Image.Image, things) -> np.ndarray:
     return np.asarray(big.reduce(2))
 
 
-def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None, frame_count: int | None = None) -> Sample:
+def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
     h, w = bucket or rng.choice(((128, 128), (192, 192), (120, 160), (160, 200), (180, 180)))
-    n = frame_count or rng.choice((4, 6, 8))
+    n = rng.choice((4, 6, 8))
     fps = rng.choice(FPS)
     shape = rng.choice(shapes.SHAPES)
     color, other = rng.sample(shapes.COLORS, 2)

@@ -11,7 +11,7 @@ import time
 from . import clips, documents, formulas, lines, receipts, scenes, shapes, words
 from .sample import Sample
 
-__all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "CLIP_FRAMES", "make_sample"]
+__all__ = ["Sample", "SLOTS", "BUCKETS_OF_SLOT", "make_sample"]
 
 # Training mix.
 SLOTS: dict[str, float] = {
@@ -22,19 +22,17 @@ SLOTS: dict[str, float] = {
 
 # Frame sizes (h, w) of the training pictures: multiples of 32 of at least 65,536 pixels, which the processor's resize leaves alone.
 # Word crops are enlarged to about 65,536 pixels by it; these are grids that crops of usual proportions come to.
-_WORD = [(128, 544), (160, 480), (192, 384), (256, 256)]
+_WORD = [(128, 544), (128, 576), (160, 448), (160, 480), (192, 352), (192, 384), (192, 416), (224, 352), (256, 256)]
 BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
     "line": lines.SIZES, "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
-    "formula": [(128, 544), (160, 480), (192, 384), (256, 256)],
-    "shapes": [(256, 256), (256, 384), (384, 256)], "clips": [(128, 128), (192, 192)],
+    "formula": _WORD, "shapes": [(256, 256), (256, 384), (384, 256)],
+    "clips": [(128, 128), (128, 160), (160, 192), (192, 192)],
 }
-# Frames of a training clip by its frame size, so that a batch has one shape.
-CLIP_FRAMES: dict[tuple[int, int], int] = {(128, 128): 8, (192, 192): 6}
 
 _MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
-_MAKERS |= {"shapes": shapes.make, "formula": formulas.make}
+_MAKERS |= {"shapes": shapes.make, "formula": formulas.make, "clips": clips.make}
 # Slots whose pictures answer several questions.
 _PAGES = {"line": lines, "scene": scenes, "cover": scenes, "document": documents, "chart": documents, "infographic": documents,
           "receipt": receipts, "form": receipts, "nutrition": receipts}
@@ -66,8 +64,6 @@ def make_sample(seed: int, slot: str, split: str, bucket: tuple[int, int] | None
     rng = generator(split, slot, seed, bucket)
     if slot in _PAGES:
         return rng.choice(page_samples(seed, slot, split, bucket))
-    if slot == "clips":
-        return clips.make(rng, slot, split, bucket, CLIP_FRAMES[bucket] if bucket else None)
     return _MAKERS[slot](rng, slot, split, bucket)
 
 
