@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "cli/commands.h"
@@ -168,7 +169,32 @@ Json run_json(const std::string& model, const std::vector<Generation>& all,
   return out;
 }
 
-int run(const RunFlags& flags) {
+/// The first argument is a model unless it can only be part of the question: the only argument, a
+/// text of several words, or a picture's file.
+bool names_model(const RunFlags& flags) {
+  const std::string& first = flags.engine.model;
+  std::error_code ignored;
+  return !flags.inputs.empty() && first.find_first_of(" \n\t") == std::string::npos &&
+         first != "-" && !std::filesystem::is_regular_file(first, ignored);
+}
+
+/// Without a model the small one that ships with the program answers.
+Status choose_model(RunFlags& flags) {
+  if (names_model(flags)) return {};
+  const Result<std::string> data = data_folder();
+  if (!data) return data.error();
+  if (!flags.engine.model.empty()) {
+    flags.inputs.insert(flags.inputs.begin(), flags.engine.model);
+  }
+  flags.engine.model = *data + "/demo";
+  fmt::print(stderr,
+             "qvl: no model is named: the demo model answers, which reads small pictures\n");
+  return {};
+}
+
+int run(RunFlags flags) {
+  const Status chosen = choose_model(flags);
+  if (!chosen) return fail(chosen.error());
   Result<Prepared> prepared = prepare(flags.engine);
   if (!prepared) return fail(prepared.error());
   const Processor& processor = prepared->processor;
@@ -221,13 +247,11 @@ void add_run(CLI::App& app, int& exit_code) {
   run_app
       .add_option("model", flags->engine.model,
                   "checkpoint folder, id such as Qwen/Qwen3-VL-2B-Instruct, or preset with "
-                  "--load-format dummy")
+                  "--load-format dummy; without one the demo model answers")
       ->required();
-  run_app
-      .add_option(
-          "inputs", flags->inputs,
-          "pictures, folders of frames and text, in any order; - is text on the standard input")
-      ->required();
+  run_app.add_option(
+      "inputs", flags->inputs,
+      "pictures, folders of frames and text, in any order; - is text on the standard input");
   add_engine_flags(run_app, flags->engine);
   add_sampling_flags(run_app, flags->sampling);
   run_app.add_option("--system", flags->system, "system message");
