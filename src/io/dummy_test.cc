@@ -241,7 +241,7 @@ TEST(DummySource, AnExpertsSpreadFollowsItsInputs) {
       source->find("model.language_model.layers.1.mlp.experts.down_proj");
   ASSERT_NE(experts, nullptr);
   EXPECT_EQ(experts->shape, (std::vector<int64_t>{128, 768, 2048}));
-  std::vector<bf16> sample(768 * 2048);
+  std::vector<bf16> sample(size_t{768} * 2048);
   source->rows(*experts, 77, 1, sample.data());
   EXPECT_NEAR(moments(sample).std, 1.25 / std::sqrt(768), 0.001);
 }
