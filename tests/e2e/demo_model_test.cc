@@ -82,7 +82,7 @@ std::vector<Record> records() {
 
 /// OCRBench's rule: lower case, stripped, line feeds to blanks; of formulas only blanks and line
 /// feeds go, all of them.
-std::string normal(std::string text, bool is_formula) {
+std::string normal(const std::string& text, bool is_formula) {
   std::string out;
   for (char c : text) {
     if (c == '\n') c = ' ';
