@@ -31,9 +31,12 @@ class Progress:
         return min(1.0, max(0.0, (time.time() - self.start) / self.seconds))
 
 
-def slot_weights(progress):
-    """Shares of rendered pictures: first mostly plain words, so that attention finds the letters; then words twice as often as
-    later. Pages are rendered less often, as each gives several samples."""
+def slot_weights(mix, progress):
+    """Shares of rendered pictures: the mix, or, where there is none, first mostly plain words, so that attention finds the letters;
+    then words twice as often as later. Pages are rendered less often, as each gives several samples."""
+    if mix:
+        return {slot: weight / (QUESTIONS_A_PICTURE if slot in PAGE_SLOTS else 1) for slot, weight in mix.items()}
+
     def factor(slot):
         if progress < 0.06:
             return 10 if slot in EASY_SLOTS else 0.1
@@ -106,10 +109,10 @@ def train_samples(seed, slot, bucket, choose):
 
 
 class SampleBatches(torch.utils.data.IterableDataset):
-    """Batches of the training split; each worker has seeds of its own."""
+    """Batches of the training split; each worker has seeds of its own. mix: shares of the slots, or None: see slot_weights."""
 
-    def __init__(self, tokenizer, progress, seed):
-        self.tokenizer, self.progress, self.seed = tokenizer, progress, seed
+    def __init__(self, tokenizer, progress, seed, mix):
+        self.tokenizer, self.progress, self.seed, self.mix = tokenizer, progress, seed, mix
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -121,7 +124,7 @@ class SampleBatches(torch.utils.data.IterableDataset):
         count = worker
         while True:
             progress = self.progress.now()
-            weights = slot_weights(progress)
+            weights = slot_weights(self.mix, progress)
             slot = choose.choices(list(weights), list(weights.values()))[0]
             bucket = choose.choice(buckets_of(slot, progress))
             for sample in train_samples(self.seed * 1_000_000_000 + count, slot, bucket, choose):

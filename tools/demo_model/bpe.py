@@ -54,7 +54,7 @@ def train(texts, expression, vocab_size):
             where[pair].add(i)
     vocab, merges = list(BYTE_SYMBOLS.values()), []
     while len(vocab) < vocab_size:
-        best = min(pairs, key=lambda p: (-pairs[p], p))
+        best = min(pairs, key=lambda p: (-pairs[p], p), default=None)
         if pairs[best] < 2:
             raise ValueError(f"the corpus gives {len(vocab)} tokens of {vocab_size}; give more text")
         merges.append(best)

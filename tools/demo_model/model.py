@@ -5,6 +5,7 @@ go through the vision tower together, position tables are made once per grid, an
 """
 import dataclasses
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +150,15 @@ def vision_tables(h, w, side, head_dim, device):
     return corners, weights, angles.cos(), angles.sin()
 
 
+def position_table(side, dim):
+    """A start for the position table [side * side, dim]: sines and cosines of the row and of the column, from a quarter of a turn
+    over the picture to six turns. From noise the table stays too faint beside the patches to be used."""
+    place = torch.linspace(0, 1, side)[:, None] * 2 * math.pi * torch.logspace(math.log10(0.25), math.log10(6), dim // 4)
+    waves = torch.cat([place.sin(), place.cos()], -1)
+    rows, columns = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
+    return torch.cat([rows, columns], -1).reshape(side * side, dim)
+
+
 class Vision(nn.Module):
     def __init__(self, out, hidden_size, depth, num_heads, intermediate_size, num_position_embeddings,
                  deepstack_visual_indexes):
@@ -273,6 +283,8 @@ class DemoModel(nn.Module):
         super().__init__()
         self.model = Backbone(PRESETS[preset])
         self.apply(self.initialise)
+        table = self.model.visual.pos_embed.weight
+        table.data = position_table(self.model.visual.side, table.shape[1])
 
     @staticmethod
     def initialise(module):

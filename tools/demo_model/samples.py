@@ -27,7 +27,7 @@ BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
     "regular": _WORD, "irregular": _WORD, "artistic": _WORD, "handwriting": _WORD, "digits": _WORD, "nonsemantic": _WORD,
     "line": lines.SIZES, "scene": scenes.SIZES, "cover": [(384, 256), (256, 256)], **documents.SIZES,
     "receipt": receipts.RECEIPT_SIZES, "form": receipts.FORM_SIZES, "nutrition": receipts.TABLE_SIZES,
-    "formula": _WORD, "shapes": [(256, 256), (256, 384), (384, 256)],
+    "formula": _WORD, "shapes": [(256, 256), (256, 384), (384, 256), (224, 320), (320, 320), (384, 384)],
     "clips": [(128, 128), (128, 160), (160, 192), (192, 192)],
 }
 

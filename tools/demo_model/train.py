@@ -3,7 +3,7 @@
     python3 -m demo_model.train --tokenizer models/demo/tokenizer.json --out FOLDER --seconds 1000 [--resume FILE]
 
 FOLDER gets ema.safetensors, the averaged weights in BF16 under the published names, every minute and at the end, and log.jsonl.
---resume starts from such a file. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
+--resume starts from such a file, without the auxiliary loss, whose head is not kept. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
 while a fresh batch is being rendered, older ones are used again, up to four times in all and under different noise. The learning
 rate and the auxiliary loss follow the clock.
 """
@@ -21,7 +21,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from demo_model import batches, model, weights
+from demo_model import batches, model, samples, weights
 
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 1.5e-3, 1e-5, 300
 EMA_DECAY = 0.999
@@ -30,12 +30,23 @@ POOL = 160                       # batches kept for further use
 USES = 4
 
 
+def shares(text):
+    """{slot: share} of the option --mix."""
+    given = {name: float(share) for name, share in (part.split("=") for part in text.split(","))}
+    rest = given.pop("others", 0.0)
+    others = {slot: weight for slot, weight in samples.SLOTS.items() if slot not in given}
+    return given | {slot: rest * weight / sum(others.values()) for slot, weight in others.items()}
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--resume", type=pathlib.Path)
+    parser.add_argument("--peak-rate", type=float, default=PEAK_RATE, help="of learning")
+    parser.add_argument("--mix", type=shares, help="shares of the kinds of sample, such as shapes=50,clips=10,others=40; others "
+                        "is divided as samples.SLOTS is")
     parser.add_argument("--preset", default="demo-13M", choices=model.PRESETS)
     parser.add_argument("--workers", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
@@ -130,9 +141,9 @@ def optimizer_of(net, head):
     return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.95), fused=next(net.parameters()).is_cuda)
 
 
-def learning_rate(step, progress):
+def learning_rate(peak, step, progress):
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * (LAST_RATE + (PEAK_RATE - LAST_RATE) * cosine)
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * (LAST_RATE + (peak - LAST_RATE) * cosine)
 
 
 def auxiliary_weight(progress):
@@ -160,10 +171,10 @@ class Run:
 
     def train_step(self, batch, progress):
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, progress)
+            group["lr"] = learning_rate(self.args.peak_rate, self.step, progress)
         with torch.autocast(self.device, torch.bfloat16):
             answer, auxiliary = losses(self.net, self.head, batch)
-            loss = answer + auxiliary_weight(progress) * auxiliary
+            loss = answer if self.args.resume else answer + auxiliary_weight(progress) * auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -192,7 +203,7 @@ def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     progress = batches.Progress(time.time(), args.seconds)
-    data = batches.SampleBatches(args.tokenizer, progress, args.seed)
+    data = batches.SampleBatches(args.tokenizer, progress, args.seed, args.mix)
     loader = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=2,
                                               pin_memory=args.device == "cuda"))
     validation = list(batches.validation_batches(batches.bpe.Tokenizer(args.tokenizer), args.validation_samples))
