@@ -174,13 +174,17 @@ Json run_json(const std::string& model, const std::vector<Generation>& all,
 bool names_model(const RunFlags& flags) {
   const std::string& first = flags.engine.model;
   std::error_code ignored;
+  if (std::filesystem::exists(first + "/config.json", ignored)) return true;
   return !flags.inputs.empty() && first.find_first_of(" \n\t") == std::string::npos &&
          first != "-" && !std::filesystem::is_regular_file(first, ignored);
 }
 
 /// Without a model the small one that ships with the program answers.
 Status choose_model(RunFlags& flags) {
-  if (names_model(flags)) return {};
+  if (names_model(flags)) {
+    if (!flags.inputs.empty()) return {};
+    return Error{ErrorCode::bad_flag, "inputs: found none, expected pictures or text", ""};
+  }
   const Result<std::string> data = data_folder();
   if (!data) return data.error();
   if (!flags.engine.model.empty()) {

@@ -137,6 +137,21 @@ TEST(Run, TheFirstOfSeveralAnswersIsTheOnlyOneOfTheSameSeed) {
   EXPECT_EQ(three["usage"]["completion_tokens"], 60);
 }
 
+TEST(Run, WithoutAModelTheDemoModelAnswers) {
+  const std::string picture =
+      QVL_SOURCE_DIR "/tests/synocrbench/OCRBench_Images/syn/svt/9000020.png";
+  const std::string question = "what is written in the image?";
+  const Outcome outcome = qvl_program({"run", picture, question});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "INFLOW\n");
+  EXPECT_TRUE(says(outcome.err, {"no model is named", "demo model"}));
+  EXPECT_EQ(qvl_program({"run", QVL_SOURCE_DIR "/models/demo", picture, question}).out,
+            outcome.out);
+  // A single word before the question may be a model that is not there, and is no question.
+  EXPECT_TRUE(
+      says(qvl_program({"run", "nomodel", question}).err, {"nomodel", "not on this machine"}));
+}
+
 TEST(Run, UserTextNeverBecomesAControlToken) {
   const auto tokens = [](const std::string& text) {
     const Outcome outcome = qvl_program({"run", kModel, text, "--max-tokens", "1", "--json"});
