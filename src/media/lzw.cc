@@ -31,6 +31,7 @@ std::optional<std::span<const uint8_t>> LzwDecoder::expand(int code) {
 }
 
 LzwDecoder::State LzwDecoder::feed(uint8_t byte, FunctionRef<void(std::span<const uint8_t>)> emit) {
+  if (state_ != State::open) return state_;
   bits_ |= uint32_t{byte} << bit_count_;
   bit_count_ += 8;
   while (state_ == State::open && bit_count_ >= code_bits_) {

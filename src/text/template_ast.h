@@ -45,14 +45,14 @@ struct Compare {
   std::vector<std::pair<Comparison, ExpressionPtr>> rest;
 };
 struct Logic {
-  bool is_and;
+  bool is_and = false;
   std::vector<ExpressionPtr> operands;
 };
 struct Not {
   ExpressionPtr operand;
 };
 struct Sign {
-  bool minus;
+  bool minus = false;
   ExpressionPtr operand;
 };
 struct Conditional {
@@ -87,7 +87,7 @@ struct FilterUse {
 struct TestUse {
   TemplateTest test;  ///< null: there is none of this name, an error where it is reached
   std::string name;
-  bool negated;
+  bool negated = false;
   CallArguments arguments;
 };
 struct Access {
@@ -120,7 +120,7 @@ struct IfStatement {
 struct Target;
 struct Targets {
   std::vector<Target> targets;
-  bool unpacks;  ///< a tuple, even of one
+  bool unpacks = false;  ///< a tuple, even of one
 };
 /// A name, an attribute of a namespace, or in brackets a tuple of targets.
 struct Target {
@@ -132,7 +132,7 @@ struct ForStatement {
   Targets targets;
   ExpressionPtr items;
   ExpressionPtr condition;  ///< may be null
-  bool is_recursive;
+  bool is_recursive = false;
   Block body;
   Block otherwise;
 };
@@ -167,7 +167,7 @@ struct WithStatement {
   Block body;
 };
 struct LoopControl {
-  bool is_break;
+  bool is_break = false;
 };
 
 struct Statement {
