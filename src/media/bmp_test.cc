@@ -2,17 +2,10 @@
 
 #include <string>
 
-#include "media/codecs.h"
+#include "media/codec_testing.h"
 
 namespace qvl {
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-
-Bytes operator+(Bytes a, const Bytes& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 Bytes le32(uint32_t value) {
   return {static_cast<uint8_t>(value), static_cast<uint8_t>(value >> 8),
@@ -37,23 +30,7 @@ Bytes bmp(uint32_t width, uint32_t height, Kind kind, const Bytes& between, cons
 
 const Bytes kPalette = {0, 0, 0, 0, 0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0};  // k r g b
 
-/// Row by row: k r g b, or ? for any other colour.
-std::string picture(const Bytes& file) {
-  const Result<Image> image = decode_bmp(file, {});
-  if (!image) return image.error().detail;
-  std::string out;
-  for (size_t i = 0; i < image->rgb.size(); i += 3) {
-    const std::vector<int> rgb(image->rgb.begin() + static_cast<ptrdiff_t>(i),
-                               image->rgb.begin() + static_cast<ptrdiff_t>(i) + 3);
-    out += rgb == std::vector{0, 0, 0}     ? 'k'
-           : rgb == std::vector{255, 0, 0} ? 'r'
-           : rgb == std::vector{0, 255, 0} ? 'g'
-           : rgb == std::vector{0, 0, 255} ? 'b'
-                                           : '?';
-    if ((i / 3 + 1) % static_cast<size_t>(image->size.width) == 0) out += '|';
-  }
-  return out;
-}
+std::string picture(const Bytes& file) { return letters(decode_bmp(file, {})); }
 
 std::string run_lengths4(const Bytes& data) {
   return picture(bmp(4, 2, {.bits = 4, .compression = 2}, kPalette, data));

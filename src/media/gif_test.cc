@@ -2,17 +2,10 @@
 
 #include <string>
 
-#include "media/codecs.h"
+#include "media/codec_testing.h"
 
 namespace qvl {
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-
-Bytes operator+(Bytes a, const Bytes& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 /// A screen with 4 colours: 0 black, 1 red, 2 green, 3 blue.
 Bytes screen(uint8_t width, uint8_t height) {
@@ -44,23 +37,7 @@ Bytes pixels(const std::string& indices) {
 
 const Bytes kEnd = {';'};
 
-/// Row by row: k r g b for the screen's colours, ? for any other.
-std::string picture(const Bytes& file) {
-  const Result<Image> image = decode_gif(file, {});
-  if (!image) return image.error().detail;
-  std::string out;
-  for (size_t i = 0; i < image->rgb.size(); i += 3) {
-    const std::vector<int> rgb(image->rgb.begin() + static_cast<ptrdiff_t>(i),
-                               image->rgb.begin() + static_cast<ptrdiff_t>(i) + 3);
-    out += rgb == std::vector{0, 0, 0}     ? 'k'
-           : rgb == std::vector{255, 0, 0} ? 'r'
-           : rgb == std::vector{0, 255, 0} ? 'g'
-           : rgb == std::vector{0, 0, 255} ? 'b'
-                                           : '?';
-    if ((i / 3 + 1) % static_cast<size_t>(image->size.width) == 0) out += '|';
-  }
-  return out;
-}
+std::string picture(const Bytes& file) { return letters(decode_gif(file, {})); }
 
 TEST(Gif, IndicesAreLookedUpInTheScreensPalette) {
   EXPECT_EQ(picture(screen(3, 2) + frame_at(0, 0, 3, 2) + pixels("012321") + kEnd), "krg|bgr|");

@@ -1,10 +1,10 @@
-#include "text/chat_template.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "text/template_testing.h"
 
 namespace qvl {
 namespace {
@@ -14,35 +14,6 @@ using nlohmann::ordered_json;
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// The rendered text, or the error's code and detail.
-std::string render(std::string_view source, const ordered_json& context = ordered_json::object(),
-                   TemplateLimits limits = {}) {
-  const Result<ChatTemplate> parsed = ChatTemplate::parse(source, "t", limits);
-  const auto describe = [](const Error& e) {
-    return std::string(error_info(e.code).name) + ": " + e.detail;
-  };
-  if (!parsed) return describe(parsed.error());
-  const auto pieces = parsed->render(context);
-  if (!pieces) return describe(pieces.error());
-  std::string out;
-  for (const TextPiece& piece : *pieces) out += piece.text;
-  return out;
-}
-
-/// The pieces with their origins: t(emplate), a(ssistant), u(ser).
-std::string origins(std::string_view source, const ordered_json& context) {
-  const Result<ChatTemplate> parsed = ChatTemplate::parse(source);
-  if (!parsed) return parsed.error().message();
-  const auto pieces = parsed->render(context);
-  if (!pieces) return pieces.error().message();
-  std::string out;
-  for (const TextPiece& piece : *pieces) {
-    out += "tau"[static_cast<int>(piece.origin)];
-    out += "(" + piece.text + ")";
-  }
-  return out;
 }
 
 class StockTemplates : public testing::Test {
