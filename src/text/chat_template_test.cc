@@ -29,7 +29,7 @@ class StockTemplates : public testing::Test {
   static std::string same(const std::string& first, const std::string& second,
                           const ordered_json& context) {
     const std::string folder = QVL_SOURCE_DIR "/";
-    const std::string out = render(read_file(folder + first), context);
+    std::string out = render(read_file(folder + first), context);
     EXPECT_EQ(render(read_file(folder + second), context), out);
     return out;
   }

@@ -159,40 +159,40 @@ TEST(TemplateLanguage, AnUnknownFilterIsNoErrorBeforeItIsReached) {
 TEST(TemplateLanguage, EveryConstructUsesFuel) {
   const TemplateLimits limits{.max_steps = 50'000, .max_output_bytes = 1 << 24};
   const std::string ended = "template_limit: t:1: it took more than 50000 steps";
-  for (
-      const char* source :
-      {"{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(30) }}",
-       "{% macro m() %}{% for i in range(99) %}{{ caller() }}{% endfor %}{% endmacro %}{% call m() "
-       "%}{% call m() %}{% call m() %}{% endcall %}{% endcall %}{% endcall %}",
-       "{% for x in range(20) recursive %}{% if loop.depth < 9 %}{{ loop(range(20)) }}{% endif %}"
-       "{% endfor %}",
-       "{% for i in range(99999) %}{% with a = i %}{% endwith %}{% endfor %}",
-       "{% for i in range(99999) %}{% macro m() %}{% endmacro %}{% endfor %}",
-       "{{ '%4000000s' % 'a' }}",
-       "{{ '%04000000d' % 1 }}",
-       "{{ '{:4000000}'.format('a') }}",
-       "{{ '{:04000000}'.format(1) }}",
-       "{{ 'a'.center(4000000) }}",
-       "{{ 'a'|center(4000000) }}",
-       "{{ 'a'.zfill(4000000) }}",
-       "{{ range(99999)|sort|list }}",
-       "{{ range(99999)|unique|list }}",
-       "{{ range(999)|map('string')|list|unique|map('int')|unique|list }}{{ range(999)|slice(99999)"
-       "|list }}",
-       "{{ [1]|batch(99999, 0)|list }}",
-       "{{ range(99999)|sum }}",
-       "{{ range(99999)|max }}",
-       "{{ range(99999)|groupby(0)|list }}",
-       "{{ ('a' * 2000000)|wordcount }}",
-       "{{ ('<' * 1000000)|e }}",
-       "{{ ('<' * 1000000)|urlencode }}",
-       "{{ ('a' * 2000000)|truncate }}",
-       "{{ {'a': ['b'] * 9999}|tojson(indent='x' * 9999) }}",
-       "{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}"
-       "{% endfor %}{{ [ns.t, ns.t]|unique|list|length }}",
-       "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
-       "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a < ns.b }}",
-       "{% macro m() %}{{ varargs }}{% endmacro %}{{ m(*range(99999)) }}"}) {
+  for (const char* source :
+       {"{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(30) }}",
+        ("{% macro m() %}{% for i in range(99) %}{{ caller() }}{% endfor %}{% endmacro %}"
+         "{% call m() %}{% call m() %}{% call m() %}{% endcall %}{% endcall %}{% endcall %}"),
+        ("{% for x in range(20) recursive %}{% if loop.depth < 9 %}{{ loop(range(20)) }}{% endif %}"
+         "{% endfor %}"),
+        "{% for i in range(99999) %}{% with a = i %}{% endwith %}{% endfor %}",
+        "{% for i in range(99999) %}{% macro m() %}{% endmacro %}{% endfor %}",
+        "{{ '%4000000s' % 'a' }}",
+        "{{ '%04000000d' % 1 }}",
+        "{{ '{:4000000}'.format('a') }}",
+        "{{ '{:04000000}'.format(1) }}",
+        "{{ 'a'.center(4000000) }}",
+        "{{ 'a'|center(4000000) }}",
+        "{{ 'a'.zfill(4000000) }}",
+        "{{ range(99999)|sort|list }}",
+        "{{ range(99999)|unique|list }}",
+        ("{{ range(999)|map('string')|list|unique|map('int')|unique|list }}"
+         "{{ range(999)|slice(99999)|list }}"),
+        "{{ [1]|batch(99999, 0)|list }}",
+        "{{ range(99999)|sum }}",
+        "{{ range(99999)|max }}",
+        "{{ range(99999)|groupby(0)|list }}",
+        "{{ ('a' * 2000000)|wordcount }}",
+        "{{ ('<' * 1000000)|e }}",
+        "{{ ('<' * 1000000)|urlencode }}",
+        "{{ ('a' * 2000000)|truncate }}",
+        "{{ {'a': ['b'] * 9999}|tojson(indent='x' * 9999) }}",
+        ("{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}"
+         "{% endfor %}{{ [ns.t, ns.t]|unique|list|length }}"),
+        ("{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] "
+         "%}"
+         "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a < ns.b }}"),
+        "{% macro m() %}{{ varargs }}{% endmacro %}{{ m(*range(99999)) }}"}) {
     EXPECT_EQ(render(source, kNothing, limits), ended) << source;
   }
 }
