@@ -32,7 +32,7 @@ bool is_set(const std::string& name) {
 
 /// The variable to read for an option: its own, or a foreign name that is set.
 std::string variable_for(const std::string& flag) {
-  const std::string own = environment_name(flag);
+  std::string own = environment_name(flag);
   if (is_set(own)) return own;
   for (const Alias& alias : kAliases) {
     if (flag == alias.flag && is_set(alias.foreign)) return alias.foreign;

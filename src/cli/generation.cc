@@ -14,6 +14,7 @@ Result<std::vector<Generation>> run_request(
     const std::function<void(int, const std::string&)>& on_text,
     const std::function<bool()>& wants_stop) {
   std::vector<Generation> all;
+  all.reserve(static_cast<size_t>(request.sampling.n));
   for (int i = 0; i < request.sampling.n; ++i) {
     all.push_back({Answer(tokenizer, request.sampling), {}});
   }

@@ -268,6 +268,7 @@ Result<HfSnapshot> find_in_hf_cache(const std::string& hub, const HfId& id) {
   if (matches.empty()) return not_found(hub, id);
   if (matches.size() > 1) {
     std::vector<std::string> names;
+    names.reserve(matches.size());
     for (const CachedModel& model : matches) names.push_back(model.id.text());
     return Error{ErrorCode::bad_flag,
                  fmt::format("found {} in the cache, expected one of them", fmt::join(names, ", ")),

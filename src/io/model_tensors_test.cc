@@ -451,8 +451,7 @@ TEST(ModelTensors, FusedFp8ExpertsTakeTheScaleOfTheirBlock) {
   config.quantization.block_cols = 2;
   MemoryTensors file;
   file.add("l.mlp.experts.gate_up_proj", DType::f8_e4m3, {2, 4, 4}, std::vector<uint8_t>(32, 0x38));
-  std::vector<float> scales;
-  for (int i = 0; i < 8; ++i) scales.push_back(static_cast<float>(i + 1));
+  const std::vector<float> scales{1, 2, 3, 4, 5, 6, 7, 8};
   file.add("l.mlp.experts.gate_up_proj_scale_inv", DType::f32, {2, 2, 2}, scales);
   const auto source = opened(file, config);
   // Scales [expert, block of in, block of out]: gates are the first block of out.

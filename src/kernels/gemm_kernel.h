@@ -139,7 +139,7 @@ struct GemmKernel {
     const std::byte* p = t.b;
     for (int64_t k = 0; k < t.k; k += 8, p += t.b_row_bytes) {
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
+      for (int64_t j = 0; j < 4; ++j) {
         Floats b[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) {

@@ -55,8 +55,8 @@ TEST(ChooseExperts, LargeLogitsDoNotOverflow) {
 TEST(ChooseExperts, AgreesWithTheSoftmaxOverAllDividedByTheSumOfTheChosen) {
   Random random(1);
   for (int n = 0; n < 100; ++n) {
-    std::vector<float> logits;
-    for (int e = 0; e < 128; ++e) logits.push_back(2.0F * random.normal());
+    std::vector<float> logits(128);
+    for (float& logit : logits) logit = 2.0F * random.normal();
     std::vector<int32_t> order(128);
     for (int e = 0; e < 128; ++e) order[static_cast<size_t>(e)] = e;
     std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {

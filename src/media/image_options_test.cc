@@ -7,7 +7,7 @@
 namespace qvl {
 namespace {
 
-constexpr int64_t kToken = 32 * 32;
+constexpr int64_t kToken = int64_t{32} * 32;
 constexpr ImageBudgets kDefaults = {};  // 64 to 16,384 tokens, as the published checkpoints
 
 Size scaled(Size size, const ImageOptions& options, const ImageBudgets& budgets = kDefaults) {
@@ -89,8 +89,8 @@ TEST(ScaledSize, TheLongerSideIsWithinMaxEdge) {
 
 TEST(ScaledSize, MaxEdgeNeverMakesAPictureLargerThanItsPixels) {
   // 3200 x 63 within its own area is 3200 x 32: 63 is rounded down. At 3168 it would round up.
-  const ImageOptions options = {.max_pixels = 3200 * 63, .max_edge = 3168};
-  EXPECT_LE(scaled({630, 32'000}, options).pixels(), 3200 * 63);
+  const ImageOptions options = {.max_pixels = int64_t{3200} * 63, .max_edge = 3168};
+  EXPECT_LE(scaled({630, 32'000}, options).pixels(), int64_t{3200} * 63);
 }
 
 TEST(ScaledSize, LimitsOfLessThanATokenAreErrors) {

@@ -35,7 +35,7 @@ TEST(Webp, AroundTheFirstFrameIsBlack) {
   ASSERT_TRUE(image);
   EXPECT_EQ(image->size, (Size{43, 61}));
   const auto pixel = [&](int y, int x) {
-    const auto at = image->rgb.begin() + (y * 61 + x) * 3;
+    const auto at = image->rgb.begin() + std::ptrdiff_t{3} * (y * 61 + x);
     return Bytes(at, at + 3);
   };
   const Bytes black = {0, 0, 0};
