@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "qvl/admission.h"
 #include "qvl/memory_plan.h"
 #include "qvl/request.h"
 #include "qvl/result.h"
@@ -30,6 +31,18 @@ enum class IsaChoice : uint8_t { best, avx2, avx512, avx512_bf16 };
 /// Element type of activations and cache. `automatic`: bfloat16 for BF16 and quantised weights,
 /// otherwise float32.
 enum class ActivationType : uint8_t { automatic, float32, bfloat16 };
+
+/// Guesses several tokens at once from earlier places in the same sequence ("prompt lookup") and
+/// checks them in one step. Answers have the same bits with and without, at any temperature.
+struct NgramSpeculation {
+  int num_speculative_tokens = 0;  ///< guesses per step; 0: off
+  int prompt_lookup_min = 2;       ///< tokens that must stand in both places, at least and at most
+  int prompt_lookup_max = 4;
+};
+
+/// How often an engine recounts what it has handed out. A count that is wrong ends all requests
+/// with an error rather than going on.
+enum class LawCheck : uint8_t { every_second, every_step };
 
 struct EngineConfig {
   std::string model;  ///< checkpoint folder, or a preset with LoadFormat::dummy
@@ -47,7 +60,17 @@ struct EngineConfig {
   int64_t max_logits_rows = 0;   ///< rows of logits of one step; 0: one per sequence
   int64_t token_limit = 0;       ///< ids from here on have no text and are never generated; 0: none
   int64_t max_queue = 1024;      ///< answers waiting or running
+  int64_t max_queue_tokens = 0;  ///< of the prompts of unfinished requests together; 0: any
+  int64_t max_media_bytes = 0;   ///< of the media of unfinished requests together; 0: any
   int64_t max_patches = 65'536;  ///< of one picture or video: 16 × 16 pixels each
+  /// Room for features of pictures that were seen before, or are waiting for their prompt; at least
+  /// one picture of max_patches always fits.
+  int64_t feature_cache_bytes = 0;
+  /// The longest that decoding sequences wait for the vision tower in one step; one layer of the
+  /// tower always runs.
+  double vision_slice_ms = 50;
+  NgramSpeculation speculation;
+  LawCheck law_check = LawCheck::every_second;
   /// Keep the keys and values of prompts, as long as there is room, for later prompts that begin
   /// alike. Answers have the same bits with and without.
   bool enable_prefix_caching = true;
@@ -62,13 +85,38 @@ struct LoadStats {
   std::string backend;  ///< "cpu avx512_bf16, 2 threads, bfloat16"
 };
 
-/// Pages of the cache now; free + cached + owned = total.
-struct PageUse {
+/// Parts of a store now; free + cached + owned = total.
+struct Use {
   int64_t total = 0;
   int64_t free = 0;
-  int64_t cached = 0;  ///< of earlier prompts; given up when pages are needed
+  int64_t cached = 0;  ///< of earlier requests; given up when room is needed
   int64_t owned = 0;   ///< of running requests
 };
+
+/// What an engine has and has done; counters since it was made.
+struct EngineStats {
+  int64_t waiting = 0;  ///< answers
+  int64_t running = 0;
+  Use pages;         ///< of the cache of keys and values, 64 tokens each
+  Use feature_rows;  ///< of pictures, one per token
+
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;     ///< computed, again ones included
+  int64_t generated_tokens = 0;  ///< sent
+  int64_t preemptions = 0;       ///< answers that gave way and were computed again
+  int64_t prefix_queries = 0;    ///< prompt tokens looked up in the prefix cache
+  int64_t prefix_hits = 0;       ///< and found there
+  int64_t feature_queries = 0;   ///< pictures looked up
+  int64_t feature_hits = 0;      ///< and found
+  int64_t vision_passes = 0;     ///< of the tower; several pictures may share one
+  int64_t drafts = 0;            ///< tokens guessed by speculation
+  int64_t accepted_drafts = 0;   ///< and right
+  double device_ms = 0;          ///< steps under way
+  double vision_ms = 0;          ///< part of it
+};
+
+/// What a request takes while it is unfinished.
+RequestCost cost_of(const Request& request);
 
 class Engine {
  public:
@@ -79,16 +127,31 @@ class Engine {
 
   /// Checks the request against the table of limits and queues it.
   virtual Result<RequestId> submit(Request request) = 0;
-  /// Does one step of work for all running requests. Empty when idle.
+  /// The same for a request whose room was reserved before, with at least what it needs.
+  virtual Result<RequestId> submit(Request request, Admission::Ticket ticket) = 0;
+  /// What submit() would refuse, but for a full queue. May be called from any thread.
+  virtual Status check(const Request& request) const = 0;
+  virtual Admission& admission() = 0;
+
+  /// Does one step of work for all running requests. Empty when there is nothing to do: idle, or
+  /// everything is paused.
   virtual std::vector<Event> step() = 0;
   /// All answers of the request that have not ended end with FinishReason::cancelled in the next
   /// step; unknown ids are ignored.
   virtual void cancel(RequestId id) = 0;
   /// The same for one answer.
   virtual void cancel_answer(RequestId id, int index) = 0;
+  /// The answer gets no tokens, and gives way to all others, until it is resumed; for readers that
+  /// do not keep up.
+  virtual void pause_answer(RequestId id, int index, bool paused) = 0;
   virtual bool idle() const = 0;
+  /// True after a step() that found nothing to do: idle, or everything is paused.
+  virtual bool stalled() const = 0;
+  /// Empty while all is well. Otherwise what went wrong for good: all requests have ended with
+  /// FinishReason::error and no new ones are taken.
+  virtual const std::string& failure() const = 0;
 
-  virtual PageUse page_use() const = 0;
+  virtual EngineStats stats() const = 0;
   virtual const MemoryPlan& memory_plan() const = 0;
   virtual const LoadStats& load_stats() const = 0;
 };

@@ -44,6 +44,8 @@ enum class ErrorCode {
   remote_input,
   bad_command,
   context_full,
+  engine_failed,
+  engine_draining,
 };
 
 struct ErrorInfo {

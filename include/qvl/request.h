@@ -38,9 +38,12 @@ struct Request {
   std::vector<Patches> media;
   std::string cache_salt;  ///< only requests of one salt share; at most 1024 bytes
   SamplingParams sampling;
+  int priority = 0;          ///< lower first; equal ones in order of arrival
+  double deadline_ms = 0;    ///< after submission: then what is unfinished ends; 0: never
+  bool hash_logits = false;  ///< events carry a hash of their logits
 };
 
-enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
+enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, error };
 std::string_view finish_reason_name(FinishReason reason);
 
 /// What ended an answer whose finish reason is stop.
@@ -75,6 +78,7 @@ struct Event {
   int32_t token = -1;                      ///< generated token, or -1 if this event carries none
   float logprob = 0;                       ///< of `token`, before temperature
   std::vector<TokenLogprob> top_logprobs;  ///< as many as asked for, best first
+  uint64_t logits_hash = 0;                ///< of the float32 logits of `token`, if asked for
   double at_ms = 0;                        ///< when, since the request was submitted
   FinishReason finish = FinishReason::none;
   StopCause stop_cause = StopCause::none;  ///< never stop_string: the engine knows no text

@@ -81,6 +81,10 @@ constexpr std::array kErrors = {
         ErrorCode::context_full, "context_full", "the conversation fills the context",
         "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
         "kept"},
+    ErrorInfo{ErrorCode::engine_failed, "engine_failed", "the engine has stopped",
+              "start it again; if it stops again, please report the message"},
+    ErrorInfo{ErrorCode::engine_draining, "engine_draining", "the engine is shutting down",
+              "send the request to another one, or again later"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -11,6 +11,7 @@
 namespace qvl {
 
 constexpr int64_t kPageTokens = 64;
+constexpr int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 struct KvShape {
   int64_t num_kv_heads = 0;

@@ -103,17 +103,13 @@ class ParityRun {
     start(runs);
     while (step(runs)) {
     }
-    for (Run& r : runs) {
-      for (auto& f : r.sequence.features) {
-        if (f) runner_.give_back_features(*f);
-      }
-    }
   }
 
  private:
   void start(std::vector<Run>& runs) {
     int32_t next_page = 0;
-    std::vector<VisionItem> items;
+    int64_t feature_row = 0;
+    std::vector<Picture> pictures;
     for (Run& r : runs) {
       Sequence& s = r.sequence;
       s.tokens = r.source->prompt.tokens;
@@ -123,17 +119,20 @@ class ParityRun {
       const Mat<const int32_t> greedy = r.source->tensors.ints("greedy_ids");
       s.tokens.insert(s.tokens.end(), greedy.data, greedy.data + greedy.cols - 1);
       s.spans = r.source->prompt.spans;
-      for (int64_t p = 0; p < (r.total() + kPageTokens - 1) / kPageTokens; ++p)
-        s.block_table.push_back(next_page++);
+      for (int64_t p = 0; p < pages_for(r.total()); ++p) s.block_table.push_back(next_page++);
       for (const MediaItem& m : r.source->media) {
-        s.features.push_back(runner_.take_features(m.patches.grid));
-        require(s.features.back().has_value(), "parity: feature pool is too small");
-        items.push_back({m.patches.grid, m.patches.rows.data(), *s.features.back()});
+        const int64_t rows = m.patches.grid.patches() / runner_.config().vision.merge_unit();
+        s.features.push_back(RowRange{feature_row, rows});
+        feature_row += rows;
+        const std::shared_ptr<const uint8_t> patches(std::shared_ptr<void>(),
+                                                     m.patches.rows.data());  // not owned
+        pictures.push_back({m.patches.grid, patches, *s.features.back()});
       }
     }
-    if (items.empty()) return;
-    VisionPass pass = runner_.begin_vision(items);
-    while (!runner_.advance_vision(pass, 1)) {
+    if (pictures.empty()) return;
+    require(feature_row <= runner_.feature_rows(), "parity: room for features is too small");
+    runner_.begin_vision(pictures);
+    while (!runner_.advance_vision(1)) {
     }
     int64_t first_patch = 0;
     for (Run& r : runs) {
@@ -150,7 +149,7 @@ class ParityRun {
     std::vector<std::vector<float>>
         rows;  // of the pictures, in order; videos have no reference features
     for (size_t m = 0; m < r.source->media.size(); ++m) {
-      const ActMat& features = *r.sequence.features[m];
+      const ActMat features = runner_.features(*r.sequence.features[m]);
       dispatch_float(features.dtype, [&]<class T>() {
         const Mat<T> view = features.as<T>();
         for (int64_t i = 0; i < view.rows; ++i) {
@@ -204,7 +203,7 @@ class ParityRun {
         if (s.computed == r.total() || s.role_of(s.computed) != role) continue;
         const int64_t rows =
             role == Role::prompt ? std::min(chunk_, s.prompt_tokens - s.computed) : 1;
-        planned.push_back({{&s, rows, role}, &r});
+        planned.push_back({{&s, s.computed, rows, role}, &r});
       }
     }
     if (planned.empty()) return false;

@@ -29,7 +29,7 @@ void BlockPool::give_up_oldest() {
 }
 
 std::optional<std::vector<int32_t>> BlockPool::take(int64_t count) {
-  if (count > free_pages() + cached_pages()) return std::nullopt;
+  if (count > available_pages()) return std::nullopt;
   while (free_pages() < count) give_up_oldest();
   std::vector<int32_t> taken;
   taken.reserve(static_cast<size_t>(count));
@@ -64,9 +64,11 @@ void BlockPool::publish(int32_t number, const PageKey& key) {
   require(p.owners > 0, "block pool: a page without owner is published");
   require(!p.key, "block pool: a page is published twice");
   if (published_.emplace(key, number).second) p.key = key;
+  ++version_;
 }
 
 void BlockPool::give_back(const std::vector<int32_t>& pages) {
+  ++version_;
   for (auto it = pages.rbegin(); it != pages.rend(); ++it) {
     Page& p = page(*it);
     require(p.owners > 0, "block pool: page given back twice");

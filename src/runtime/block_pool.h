@@ -22,8 +22,12 @@ class BlockPool {
   int64_t total_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
   int64_t cached_pages() const { return static_cast<int64_t>(cached_.size()); }
+  int64_t available_pages() const { return free_pages() + cached_pages(); }
   /// Counts, page by page.
   int64_t owned_pages() const;
+  int64_t owners(int32_t number) const { return pages_[static_cast<size_t>(number)].owners; }
+  /// Changes when pages become available or known: what could not be taken before may be there now.
+  uint64_t version() const { return version_; }
 
   /// Pages with one owner and no known content. If too few are free, cached ones are given up, the
   /// least recently used first. Nothing is taken if that is not enough.
@@ -63,6 +67,7 @@ class BlockPool {
   std::map<uint64_t, int32_t> cached_;  // by time of last use
   std::unordered_map<PageKey, int32_t, KeyHash> published_;
   uint64_t clock_ = 0;
+  uint64_t version_ = 0;
 };
 
 }  // namespace qvl

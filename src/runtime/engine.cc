@@ -2,59 +2,55 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
-#include <deque>
+#include <exception>
 
 #include "core/clock.h"
-#include "runtime/block_pool.h"
 #include "runtime/engine_impl.h"
-#include "runtime/feature_cache.h"
+#include "runtime/ngram.h"
 #include "runtime/repetition.h"
-#include "runtime/sampler.h"
+#include "runtime/request_check.h"
+#include "runtime/runner_device.h"
+#include "runtime/scheduler.h"
+#include "runtime/vision_pacer.h"
 
 namespace qvl {
 namespace {
 
-constexpr size_t kMaxSaltBytes = 1024;
+/// With nobody decoding a slice may be this many times longer; it still ends soon enough for a
+/// request to be cancelled.
+constexpr double kLoneVisionSlices = 4;
+constexpr double kLawCheckMs = 1000;
+
+/// What the answers of one request share.
+struct Shared {
+  RequestId id = 0;
+  std::vector<Patches> media;
+  bool hash_logits = false;
+};
+
+/// A request until the last of its answers has ended.
+struct RequestEntry {
+  std::vector<TaskId> tasks;  ///< by index of the answer
+  int64_t unfinished = 0;
+  Admission::Ticket ticket;
+};
 
 /// One answer of a request, from submission to its last event.
 struct Job {
-  RequestId id = 0;
+  std::shared_ptr<const Shared> request;
   int index = 0;
-  SamplingParams sampling;                            ///< with the seed of this answer
-  std::shared_ptr<const std::vector<Patches>> media;  ///< of all answers of the request
-  Sequence sequence;
-  int64_t max_tokens = 0;             ///< what is asked for, or what the context has room for
-  std::vector<PageKey> keys;          ///< of the prompt's full pages; empty: nothing is shared
-  std::vector<PageKey> feature_keys;  ///< per media item
-  int64_t shared_pages = 0;           ///< first pages that were found or published
-  int64_t cached_tokens = 0;
-  bool cancelled = false;
+  SamplingParams sampling;  ///< with the seed of this answer
+  Task* task = nullptr;
   bool guarded = false;  ///< against repetition
   RepetitionDetector repetition;
+  std::optional<NgramIndex> ngrams;
 
   Stopwatch since_submit;
   bool started = false;
   double first_token_at_ms = 0;
   Timings timings;
-
-  int64_t generated() const {
-    return static_cast<int64_t>(sequence.tokens.size()) - sequence.prompt_tokens;
-  }
-  std::span<const int32_t> prompt() const {
-    return {sequence.tokens.data(), static_cast<size_t>(sequence.prompt_tokens)};
-  }
-  std::span<const int32_t> answer() const {
-    return std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.prompt_tokens));
-  }
-  /// Keys that may be looked up: the last token of the prompt is always computed.
-  std::span<const PageKey> reusable_keys() const {
-    const auto pages = static_cast<size_t>((sequence.prompt_tokens - 1) / kPageTokens);
-    return std::span(keys).first(std::min(keys.size(), pages));
-  }
-  bool prefilling() const { return sequence.computed < sequence.prompt_tokens; }
 };
 
 /// A key that no other picture has.
@@ -67,444 +63,396 @@ PageKey private_key(RequestId id, int index, size_t media) {
   return key;
 }
 
-int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+SchedulerConfig scheduler_config(const EngineModel& model, const EngineConfig& config) {
+  return {
+      .kv_pages = model.plan.kv_pages,
+      .max_num_seqs = config.max_num_seqs,
+      .max_step_tokens = config.max_step_tokens,
+      .feature_rows = model.feature_rows,
+      .max_patches = config.max_patches,
+      .merge_unit = model.config.vision.merge_unit(),
+      .vision_layers = model.config.vision.depth,
+      .keep_features =
+          config.enable_prefix_caching ? FeatureCache::Keep::yes : FeatureCache::Keep::no,
+  };
+}
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<Runner> runner, const EngineConfig& config)
-      : runner_(std::move(runner)),
+  EngineImpl(std::unique_ptr<Device> device, EngineModel model, const EngineConfig& config)
+      : device_(std::move(device)),
+        model_(std::move(model)),
         config_(config),
-        blocks_(runner_->memory_plan().kv_pages),
-        features_(*runner_,
-                  config.enable_prefix_caching ? FeatureCache::Keep::yes : FeatureCache::Keep::no),
-        sampler_(runner_->config().text.vocab_size) {
-    const int64_t vocab = runner_->config().text.vocab_size;
-    if (config.token_limit <= 0 || config.token_limit >= vocab) return;
-    allowed_.assign(static_cast<size_t>((vocab + 63) / 64), 0);
-    for (int64_t id = 0; id < config.token_limit; ++id) {
-      allowed_[static_cast<size_t>(id / 64)] |= uint64_t{1} << (id % 64);
-    }
-  }
+        admission_({.answers = config.max_queue,
+                    .prompt_tokens = config.max_queue_tokens,
+                    .media_bytes = config.max_media_bytes}),
+        scheduler_(scheduler_config(model_, config)) {}
 
   Result<RequestId> submit(Request request) override;
+  Result<RequestId> submit(Request request, Admission::Ticket ticket) override;
+  Status check(const Request& request) const override {
+    return check_request(request, model_.config,
+                         {.max_tokens = longest(), .max_patches = config_.max_patches});
+  }
+  Admission& admission() override { return admission_; }
   std::vector<Event> step() override;
   void cancel(RequestId id) override;
   void cancel_answer(RequestId id, int index) override;
-  bool idle() const override { return waiting_.empty() && running_.empty(); }
-  PageUse page_use() const override {
-    return {blocks_.total_pages(), blocks_.free_pages(), blocks_.cached_pages(),
-            blocks_.owned_pages()};
-  }
-  const MemoryPlan& memory_plan() const override { return runner_->memory_plan(); }
-  const LoadStats& load_stats() const override { return runner_->load_stats(); }
+  void pause_answer(RequestId id, int index, bool paused) override;
+  bool idle() const override { return jobs_.empty(); }
+  bool stalled() const override { return stalled_; }
+  const std::string& failure() const override { return failure_; }
+  EngineStats stats() const override;
+  const MemoryPlan& memory_plan() const override { return model_.plan; }
+  const LoadStats& load_stats() const override { return model_.stats; }
 
  private:
-  Status check(const Request& request) const;
-  Status check_span(const Request& request, size_t index) const;
-  void admit();
-  bool admit(Job& job);
-  bool prefix_is_coming(const Job& job) const;
-  void publish_pages(Job& job);
-  std::vector<SequenceChunk> plan_step();
-  int64_t prepare_features(Job& job, int64_t rows);
-  void release_features(Job& job);
-  void take_token(Job& job, Vec<const float> logits, std::vector<Event>& events);
+  int64_t longest() const {
+    return std::min(model_.plan.max_model_len, model_.plan.kv_pages * kPageTokens);
+  }
+  TaskId add_answer(const Request& request, const std::shared_ptr<const Shared>& shared, int index,
+                    const std::vector<PageKey>& page_keys);
+  bool speculates() const { return config_.speculation.num_speculative_tokens > 0; }
+  void plan(std::vector<Event>& events);
+  void guess();
+  void launch(const StepPlan& plan);
+  void take(const StepPlan& plan, const StepResult& result, std::vector<Event>& events);
+  void take_token(Job& job, const Sample& sample, std::vector<Event>& events);
   void finish(Job& job, FinishReason reason, Event event, std::vector<Event>& events);
-  void drop_cancelled(std::vector<Event>& events);
+  void forget(TaskId id);
+  TaskId task_of(RequestId id, int index) const;
+  void check_laws(std::vector<Event>& events);
+  void fail(std::string why, std::vector<Event>& events);
 
-  std::unique_ptr<Runner> runner_;
+  std::unique_ptr<Device> device_;
+  EngineModel model_;
   EngineConfig config_;
-  BlockPool blocks_;
-  FeatureCache features_;
-  Sampler sampler_;
-  std::vector<uint64_t> allowed_;  // tokens that have a text; empty: all
+  Admission admission_;
+  Scheduler scheduler_;
+  std::unordered_map<TaskId, Job> jobs_;
+  std::unordered_map<RequestId, RequestEntry> requests_;
   RequestId next_id_ = 1;
-  std::deque<std::unique_ptr<Job>> waiting_;
-  std::vector<std::unique_ptr<Job>> running_;
+  const StepPlan* planned_ = nullptr;  // for the next step, unless something happened since
+  bool decoding_ = false;              // in the last step
+  bool stalled_ = false;               // nothing to do in the last step
+  VisionPacer pacer_;
+  std::string failure_;
+  EngineStats stats_;
+  Stopwatch clock_;
+  double laws_checked_at_ms_ = 0;
+
+  // Lists of a step keep their capacity.
+  std::vector<Dropped> dropped_;
+  std::vector<SequenceChunk> chunks_;
+  std::vector<SampleJob> samples_;
+  std::vector<int64_t> accepted_;
 };
-
-Status EngineImpl::check_span(const Request& request, size_t index) const {
-  const EmbedSpan& span = request.spans[index];
-  const auto bad = [&](const std::string& what) {
-    return Error{ErrorCode::bad_messages, fmt::format("span {}: {}", index, what), "spans"};
-  };
-  const int64_t begin = index == 0 ? 0 : request.spans[index - 1].end();
-  const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
-  if (span.merged_h < 1 || span.merged_w < 1 ||
-      span.rows != int64_t{span.merged_h} * span.merged_w) {
-    return bad(fmt::format("{} rows for a grid of {}×{}", span.rows, span.merged_h, span.merged_w));
-  }
-  if (span.first_token < begin || span.first_token > tokens - span.rows) {
-    return bad(fmt::format("tokens {} to {} of {}", span.first_token, span.end(), tokens));
-  }
-  if (span.media < 0 || static_cast<size_t>(span.media) >= request.media.size()) {
-    return bad(fmt::format("media item {} of {}", span.media, request.media.size()));
-  }
-  if (index > 0 && span.media < request.spans[index - 1].media) {
-    return bad("media items are not in the order of the prompt");
-  }
-  const int64_t rows = request.media[static_cast<size_t>(span.media)].grid.patches() /
-                       runner_->config().vision.merge_unit();
-  if (span.feature_row < 0 || span.feature_row > rows - span.rows) {
-    return bad(fmt::format("feature rows {} to {} of {}", span.feature_row,
-                           span.feature_row + span.rows, rows));
-  }
-  return {};
-}
-
-Status EngineImpl::check(const Request& request) const {
-  const ModelConfig& model = runner_->config();
-  const Status sampling = validate(request.sampling);
-  if (!sampling) return sampling.error();
-  if (request.prompt_tokens.empty()) return Error{ErrorCode::prompt_empty, "0 tokens", "prompt"};
-  const auto tokens = static_cast<int64_t>(request.prompt_tokens.size());
-  const int64_t longest =
-      std::min(memory_plan().max_model_len, memory_plan().kv_pages * kPageTokens);
-  if (tokens >= longest) {
-    return Error{ErrorCode::prompt_too_long,
-                 fmt::format("found {} tokens of prompt, expected at most {} and one of answer",
-                             tokens, longest - 1),
-                 "prompt"};
-  }
-  for (const int32_t id : request.prompt_tokens) {
-    if (id < 0 || id >= model.text.vocab_size) {
-      return Error{
-          ErrorCode::bad_messages,
-          fmt::format("token {} is outside the vocabulary of {}", id, model.text.vocab_size),
-          "prompt"};
-    }
-  }
-  for (const Patches& media : request.media) {
-    const Grid& g = media.grid;
-    const int merge = model.vision.spatial_merge_size;
-    if (g.t < 1 || g.h < merge || g.w < merge || g.h % merge != 0 || g.w % merge != 0) {
-      return Error{ErrorCode::bad_image, fmt::format("grid of {}×{}×{} patches", g.t, g.h, g.w),
-                   "media"};
-    }
-    if (g.patches() > runner_->max_patches()) {
-      return Error{
-          ErrorCode::image_too_large,
-          fmt::format("found {} patches, expected at most {}", g.patches(), runner_->max_patches()),
-          "media"};
-    }
-    if (static_cast<int64_t>(media.rows.size()) != g.patches() * model.vision.patch_dim()) {
-      return Error{ErrorCode::bad_image,
-                   fmt::format("{} bytes for {} patches of {}", media.rows.size(), g.patches(),
-                               model.vision.patch_dim()),
-                   "media"};
-    }
-  }
-  for (size_t i = 0; i < request.spans.size(); ++i) {
-    const Status span = check_span(request, i);
-    if (!span) return span.error();
-  }
-  if (request.cache_salt.size() > kMaxSaltBytes) {
-    return Error{ErrorCode::bad_messages,
-                 fmt::format("found {} bytes, expected at most {}", request.cache_salt.size(),
-                             kMaxSaltBytes),
-                 "cache_salt"};
-  }
-  for (const LogitBias& bias : request.sampling.logit_bias) {
-    if (bias.token >= model.text.vocab_size) {
-      return Error{ErrorCode::bad_sampling,
-                   fmt::format("found token {}, expected one of the vocabulary of {}", bias.token,
-                               model.text.vocab_size),
-                   "logit_bias"};
-    }
-  }
-  const auto unfinished = static_cast<int64_t>(waiting_.size() + running_.size());
-  if (unfinished + request.sampling.n > config_.max_queue) {
-    return Error{ErrorCode::queue_full,
-                 fmt::format("found {} unfinished answers and {} asked for, expected at most {}",
-                             unfinished, request.sampling.n, config_.max_queue),
-                 ""};
-  }
-  return {};
-}
 
 Result<RequestId> EngineImpl::submit(Request request) {
   const Status ok = check(request);
   if (!ok) return ok.error();
-  const RequestId id = next_id_++;
-  const auto media = std::make_shared<const std::vector<Patches>>(std::move(request.media));
-  const auto prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size());
-  const int64_t longest =
-      std::min(memory_plan().max_model_len, memory_plan().kv_pages * kPageTokens);
-  const int64_t max_tokens = std::min(request.sampling.max_tokens, longest - prompt_tokens);
+  Result<Admission::Ticket> ticket = admission_.reserve(cost_of(request));
+  if (!ticket) return ticket.error();
+  return submit(std::move(request), std::move(*ticket));
+}
+
+Result<RequestId> EngineImpl::submit(Request request, Admission::Ticket ticket) {
+  if (!failure_.empty()) return Error{ErrorCode::engine_failed, failure_, ""};
+  const Status ok = check(request);
+  if (!ok) return ok.error();
+  auto shared = std::make_shared<Shared>();
+  shared->id = next_id_++;
+  shared->media = std::move(request.media);
+  shared->hash_logits = request.hash_logits;
   std::vector<PageKey> keys;
   if (config_.enable_prefix_caching) {
-    keys = prefix_keys(request.prompt_tokens, request.spans, *media, request.cache_salt);
+    keys = prefix_keys(request.prompt_tokens, request.spans, shared->media, request.cache_salt);
   }
+  RequestEntry& entry = requests_[shared->id];
+  entry.ticket = std::move(ticket);
   for (int index = 0; index < request.sampling.n; ++index) {
-    auto job = std::make_unique<Job>();
-    job->id = id;
-    job->index = index;
-    job->sampling = request.sampling;
-    job->sampling.seed = answer_seed(request.sampling.seed, index);
-    job->media = media;
-    job->keys = keys;
-    for (size_t m = 0; m < media->size(); ++m) {
-      job->feature_keys.push_back(config_.enable_prefix_caching
-                                      ? feature_key((*media)[m], request.cache_salt)
-                                      : private_key(id, index, m));
-    }
-    job->max_tokens = max_tokens;
-    job->guarded = repetition_guard_is_on(request.sampling);
-    Sequence& s = job->sequence;
-    s.tokens = request.prompt_tokens;
-    s.prompt_tokens = prompt_tokens;
-    s.spans = request.spans;
-    s.features.resize(media->size());
-    waiting_.push_back(std::move(job));
+    entry.tasks.push_back(add_answer(request, shared, index, keys));
+    ++entry.unfinished;
   }
-  return id;
+  planned_ = nullptr;
+  return shared->id;
+}
+
+TaskId EngineImpl::add_answer(const Request& request, const std::shared_ptr<const Shared>& shared,
+                              int index, const std::vector<PageKey>& page_keys) {
+  NewTask input;
+  input.prompt = request.prompt_tokens;
+  input.spans = request.spans;
+  for (size_t m = 0; m < shared->media.size(); ++m) {
+    const Patches& media = shared->media[m];
+    const PageKey key = config_.enable_prefix_caching ? feature_key(media, request.cache_salt)
+                                                      : private_key(shared->id, index, m);
+    input.media.push_back({key, media.grid, {shared, media.rows.data()}});
+  }
+  input.page_keys = page_keys;
+  input.max_tokens = std::min(request.sampling.max_tokens,
+                              longest() - static_cast<int64_t>(request.prompt_tokens.size()));
+  input.priority = request.priority;
+  if (request.deadline_ms > 0) input.deadline = clock_.ms() + request.deadline_ms;
+  Task& task = scheduler_.add(std::move(input));
+  Job& job = jobs_[task.id];
+  job.request = shared;
+  job.index = index;
+  job.sampling = request.sampling;
+  job.sampling.seed = answer_seed(request.sampling.seed, index);
+  job.task = &task;
+  job.guarded = repetition_guard_is_on(request.sampling);
+  if (speculates()) {
+    job.ngrams.emplace(config_.speculation.prompt_lookup_min,
+                       config_.speculation.prompt_lookup_max);
+  }
+  return task.id;
 }
 
 void EngineImpl::cancel(RequestId id) {
-  for (auto& job : waiting_) job->cancelled |= job->id == id;
-  for (auto& job : running_) job->cancelled |= job->id == id;
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  for (const TaskId task : found->second.tasks) scheduler_.cancel(task);
+  planned_ = nullptr;
 }
 
 void EngineImpl::cancel_answer(RequestId id, int index) {
-  for (auto& job : waiting_) job->cancelled |= job->id == id && job->index == index;
-  for (auto& job : running_) job->cancelled |= job->id == id && job->index == index;
+  if (const TaskId task = task_of(id, index)) scheduler_.cancel(task);
+  planned_ = nullptr;
 }
 
-/// True if a running request is computing the next page that `job` could share: waiting for it is
-/// less work than doing it twice.
-bool EngineImpl::prefix_is_coming(const Job& job) const {
-  const std::span<const PageKey> keys = job.reusable_keys();
-  const auto next = static_cast<size_t>(blocks_.known(keys));
-  if (next == keys.size()) return false;
-  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
-    return other->prefilling() && next < other->keys.size() && other->keys[next] == keys[next];
-  });
+void EngineImpl::pause_answer(RequestId id, int index, bool paused) {
+  if (const TaskId task = task_of(id, index)) scheduler_.pause(task, paused);
+  planned_ = nullptr;
 }
 
-/// Takes all pages that the prompt and its whole answer need, the first ones from the cache.
-bool EngineImpl::admit(Job& job) {
-  if (prefix_is_coming(job)) return false;
-  Sequence& s = job.sequence;
-  std::vector<int32_t> pages = blocks_.take_known(job.reusable_keys());
-  const auto shared = static_cast<int64_t>(pages.size());
-  const auto fresh = blocks_.take(pages_for(s.prompt_tokens + job.max_tokens) - shared);
-  if (!fresh) {
-    blocks_.give_back(pages);
-    return false;
-  }
-  pages.insert(pages.end(), fresh->begin(), fresh->end());
-  s.block_table = std::move(pages);
-  s.computed = shared * kPageTokens;
-  s.tokens.reserve(static_cast<size_t>(s.prompt_tokens + job.max_tokens));
-  job.shared_pages = shared;
-  job.cached_tokens = s.computed;
-  job.timings.queue_ms = job.since_submit.ms();
-  return true;
+/// 0 if there is none.
+TaskId EngineImpl::task_of(RequestId id, int index) const {
+  const auto found = requests_.find(id);
+  if (found == requests_.end() || index < 0) return 0;
+  const std::vector<TaskId>& tasks = found->second.tasks;
+  return static_cast<size_t>(index) < tasks.size() ? tasks[static_cast<size_t>(index)] : 0;
 }
 
-/// First come, first served. A request starts when the cache has room for its prompt and its whole
-/// answer, so that what runs never has to stop for lack of pages.
-void EngineImpl::admit() {
-  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < config_.max_num_seqs &&
-         admit(*waiting_.front())) {
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+EngineStats EngineImpl::stats() const {
+  EngineStats stats = stats_;
+  stats.waiting = scheduler_.waiting();
+  stats.running = scheduler_.running();
+  const BlockPool& b = scheduler_.blocks();
+  stats.pages = {b.total_pages(), b.free_pages(), b.cached_pages(), b.owned_pages()};
+  const FeatureCache& f = scheduler_.features();
+  stats.feature_rows = {f.total_rows(), f.free_rows(), f.cached_rows(), f.owned_rows()};
+  const SchedulerCounters& c = scheduler_.counters();
+  stats.preemptions = c.preemptions;
+  stats.prefix_queries = c.prefix_queries;
+  stats.prefix_hits = c.prefix_hits;
+  stats.feature_queries = c.feature_queries;
+  stats.feature_hits = c.feature_hits;
+  stats.vision_passes = c.vision_passes;
+  return stats;
+}
+
+void EngineImpl::guess() {
+  for (auto& [id, job] : jobs_) {
+    Task& task = *job.task;
+    if (!task.running() || !task.decoding()) continue;
+    job.ngrams->propose(task.sequence.tokens, config_.speculation.num_speculative_tokens,
+                        task.drafts);
   }
 }
 
-/// Pages that the prompt has filled are there for other prompts. Pages with generated tokens never
-/// are: prompts are computed by prompt rows, so that an answer has the same bits in every history.
-void EngineImpl::publish_pages(Job& job) {
-  const Sequence& s = job.sequence;
-  const int64_t full = std::min(s.computed / kPageTokens, static_cast<int64_t>(job.keys.size()));
-  for (; job.shared_pages < full; ++job.shared_pages) {
-    const auto page = static_cast<size_t>(job.shared_pages);
-    blocks_.publish(s.block_table[page], job.keys[page]);
+void EngineImpl::plan(std::vector<Event>& events) {
+  const double slice = config_.vision_slice_ms * (decoding_ ? 1 : kLoneVisionSlices);
+  dropped_.clear();
+  planned_ = &scheduler_.plan(clock_.ms(), pacer_.budget(slice), dropped_);
+  for (const Dropped& dropped : dropped_) {
+    finish(
+        jobs_.at(dropped.task->id),
+        dropped.reason == DropReason::deadline ? FinishReason::deadline : FinishReason::cancelled,
+        {}, events);
+    forget(dropped.task->id);
   }
 }
 
-/// Sees to it that the pictures among the next `rows` tokens are encoded; returns how many rows can
-/// run now.
-int64_t EngineImpl::prepare_features(Job& job, int64_t rows) {
-  Sequence& s = job.sequence;
-  for (const EmbedSpan& span : s.spans) {
-    if (span.end() <= s.computed) continue;
-    if (span.first_token >= s.computed + rows) break;
-    const auto m = static_cast<size_t>(span.media);
-    if (s.features[m]) continue;
-    const Patches& media = (*job.media)[m];
-    const auto taken = features_.take(job.feature_keys[m], media.grid);
-    if (!taken) return std::max<int64_t>(0, span.first_token - s.computed);
-    s.features[m] = taken->features;
-    if (taken->computed) continue;
-    const Stopwatch clock;
-    const VisionItem item{media.grid, media.rows.data(), *s.features[m]};
-    VisionPass pass = runner_->begin_vision({&item, 1});
-    while (!runner_->advance_vision(pass, runner_->config().vision.depth)) {
-    }
-    job.timings.vision_ms += clock.ms();
-  }
-  return rows;
-}
-
-/// Features are given back when the last span that reads them is prefilled.
-void EngineImpl::release_features(Job& job) {
-  Sequence& s = job.sequence;
-  for (size_t m = 0; m < s.features.size(); ++m) {
-    if (!s.features[m]) continue;
-    const bool needed = std::any_of(s.spans.begin(), s.spans.end(), [&](const EmbedSpan& span) {
-      return static_cast<size_t>(span.media) == m && span.end() > s.computed;
-    });
-    if (needed) continue;
-    features_.give_back(job.feature_keys[m]);
-    s.features[m].reset();
-  }
-}
-
-/// One token for every decoding sequence, the rest of the budget for prompts in order of arrival.
-std::vector<SequenceChunk> EngineImpl::plan_step() {
-  int64_t budget = config_.max_step_tokens;
-  for (const auto& job : running_) budget -= job->prefilling() ? 0 : 1;
-  std::vector<SequenceChunk> chunks;
-  for (auto& job : running_) {
-    if (!job->prefilling() || budget <= 0) continue;
-    const Sequence& s = job->sequence;
-    const int64_t rows = prepare_features(*job, std::min(budget, s.prompt_tokens - s.computed));
-    if (rows == 0) continue;
-    chunks.push_back({&s, rows, Role::prompt});
-    budget -= rows;
-  }
-  for (const auto& job : running_) {
-    if (!job->prefilling()) chunks.push_back({&job->sequence, 1, Role::generated});
-  }
-  return chunks;
-}
-
-std::vector<Event> EngineImpl::step() {
-  std::vector<Event> events;
-  drop_cancelled(events);
-  admit();
-  double vision_before = 0;
-  for (const auto& job : running_) vision_before += job->timings.vision_ms;
-  const Stopwatch clock;
-  const std::vector<SequenceChunk> chunks = plan_step();
-  if (chunks.empty()) return events;
-  runner_->step(chunks, nullptr);
-
-  // Logits: the last row of a prompt that is now complete, and every generated row.
-  std::vector<int32_t> rows;
-  std::vector<Job*> owners;
-  RowRoles roles;
+void EngineImpl::launch(const StepPlan& plan) {
+  chunks_.clear();
+  samples_.clear();
+  RowRoles sampled;
   int64_t row = 0;
-  for (const SequenceChunk& chunk : chunks) {
-    const auto owner = std::find_if(running_.begin(), running_.end(), [&](const auto& job) {
-      return &job->sequence == chunk.sequence;
-    });
-    Job& job = **owner;
-    row += chunk.rows;
-    job.sequence.computed += chunk.rows;
-    if (job.prefilling()) continue;
-    rows.push_back(static_cast<int32_t>(row - 1));
-    owners.push_back(&job);
-    (chunk.role == Role::prompt ? roles.prompt : roles.generated) += 1;
-  }
-  Mat<const float> logits;
-  if (!rows.empty())
-    logits = runner_->logits(roles, {rows.data(), static_cast<int64_t>(rows.size())});
-
-  double vision_after = 0;
-  for (const auto& job : running_) vision_after += job->timings.vision_ms;
-  const double step_ms = clock.ms() - (vision_after - vision_before);
-  for (const SequenceChunk& chunk : chunks) {
-    if (chunk.role != Role::prompt) continue;
-    for (auto& job : running_) {
-      if (&job->sequence != chunk.sequence) continue;
-      job->timings.prefill_ms += step_ms;
-      publish_pages(*job);
-      release_features(*job);
+  for (const TaskChunk& chunk : plan.chunks) {
+    chunks_.push_back(chunk.rows);
+    row += chunk.rows.rows;
+    Job& job = jobs_.at(chunk.task->id);
+    if (!job.started) {
+      job.started = true;
+      job.timings.queue_ms = job.since_submit.ms();
     }
+    const bool prompt = chunk.rows.role == Role::prompt;
+    if (prompt) stats_.prompt_tokens += chunk.rows.rows;
+    if (chunk.sampled == 0) continue;
+    (prompt ? sampled.prompt : sampled.generated) += chunk.sampled;
+    stats_.drafts += chunk.sampled - 1;
+    samples_.push_back({.row = row - chunk.sampled,
+                        .rows = chunk.sampled,
+                        .sequence = chunk.rows.sequence,
+                        .params = &job.sampling,
+                        .drafts = chunk.rows.drafts,
+                        .hash_logits = job.request->hash_logits});
   }
-  for (size_t i = 0; i < owners.size(); ++i) {
-    const auto r = static_cast<int64_t>(i);
-    take_token(*owners[i], {logits.row(r), logits.cols}, events);
-  }
-  std::erase_if(running_, [](const auto& job) { return job->sequence.block_table.empty(); });
-  return events;
+  decoding_ = !plan.chunks.empty() && plan.chunks.back().rows.role == Role::generated;
+  ++stats_.steps;
+  device_->start({.begin_vision = plan.begin_vision,
+                  .vision_layers = plan.vision_layers,
+                  .chunks = chunks_,
+                  .sampled = sampled,
+                  .samples = samples_});
 }
 
-void EngineImpl::take_token(Job& job, Vec<const float> logits, std::vector<Event>& events) {
-  const bool may_end = job.generated() >= job.sampling.min_tokens;
-  const Sample sample = sampler_.sample(logits, job.sampling,
-                                        {.index = static_cast<uint64_t>(job.generated()),
-                                         .prompt = job.prompt(),
-                                         .generated = job.answer(),
-                                         .allowed = allowed_,
-                                         .may_end = may_end});
+void EngineImpl::take(const StepPlan& plan, const StepResult& result, std::vector<Event>& events) {
+  stats_.device_ms += result.vision_ms + result.text_ms;
+  stats_.vision_ms += result.vision_ms;
+  pacer_.measured(plan.vision_patches, plan.vision_layers, result.vision_ms);
+  for (const TaskId id : plan.vision_tasks) {
+    const auto job = jobs_.find(id);
+    if (job != jobs_.end()) job->second.timings.vision_ms += result.vision_ms;
+  }
+  accepted_.clear();
+  size_t sample = 0;
+  for (const TaskChunk& chunk : plan.chunks) {
+    accepted_.push_back(chunk.sampled > 0 ? result.counts[sample++] : 0);
+  }
+  scheduler_.complete(accepted_);
+  size_t token = 0;
+  for (size_t c = 0; c < plan.chunks.size(); ++c) {
+    const TaskChunk& chunk = plan.chunks[c];
+    const size_t first = token;
+    token += static_cast<size_t>(accepted_[c]);
+    if (chunk.task->ended()) continue;
+    Job& job = jobs_.at(chunk.task->id);
+    if (chunk.rows.role == Role::prompt) job.timings.prefill_ms += result.text_ms;
+    if (accepted_[c] > 1) stats_.accepted_drafts += accepted_[c] - 1;
+    for (size_t t = first; t < token && !chunk.task->ended(); ++t) {
+      take_token(job, result.tokens[t], events);
+    }
+    if (chunk.task->ended()) {
+      forget(chunk.task->id);
+      planned_ = nullptr;
+    }
+  }
+}
+
+void EngineImpl::take_token(Job& job, const Sample& sample, std::vector<Event>& events) {
+  Task& task = *job.task;
   const double now = job.since_submit.ms();
-  if (job.generated() == 0) job.first_token_at_ms = now;
+  const int64_t before = task.sequence.generated();
+  if (before == 0) job.first_token_at_ms = now;
   job.timings.first_token_ms = job.first_token_at_ms;
   job.timings.decode_ms = now - job.first_token_at_ms;
   Event event;
-  event.request = job.id;
+  event.request = job.request->id;
   event.index = job.index;
   event.at_ms = now;
-  if (sample.token < 0) {
-    finish(job, FinishReason::error, std::move(event), events);
-    return;
-  }
-  if (ends_answer(job.sampling, sample.token)) {
+  const auto end = [&](FinishReason reason) {
+    scheduler_.finish(task);
+    finish(job, reason, std::move(event), events);
+  };
+  if (sample.token < 0) return end(FinishReason::error);
+  if (ends_answer(job.sampling, sample.token) && before >= job.sampling.min_tokens) {
     event.stop_cause = is_eos(job.sampling, sample.token) ? StopCause::eos : StopCause::stop_token;
     event.stop_token = sample.token;
-    finish(job, FinishReason::stop, std::move(event), events);
-    return;
+    return end(FinishReason::stop);
   }
-  job.sequence.tokens.push_back(sample.token);
+  scheduler_.append(task, sample.token);
+  ++stats_.generated_tokens;
   event.token = sample.token;
   event.logprob = sample.logprob;
   event.top_logprobs = sample.top;
+  event.logits_hash = sample.logits_hash;
   const bool loops = job.guarded && job.repetition.push(sample.token);
-  if (loops && job.generated() >= job.sampling.min_tokens) {
+  if (loops && before + 1 >= job.sampling.min_tokens) {
     event.stop_cause = StopCause::repetition;
-    finish(job, FinishReason::stop, std::move(event), events);
-  } else if (job.generated() == job.max_tokens) {
-    finish(job, FinishReason::length, std::move(event), events);
-  } else {
-    events.push_back(std::move(event));
+    return end(FinishReason::stop);
   }
+  if (before + 1 == task.max_tokens) return end(FinishReason::length);
+  events.push_back(std::move(event));
 }
 
-/// Gives everything back and sends the last event. An empty block table marks the job as done.
+/// The last event of an answer whose task has ended.
 void EngineImpl::finish(Job& job, FinishReason reason, Event event, std::vector<Event>& events) {
-  Sequence& s = job.sequence;
-  blocks_.give_back(s.block_table);
-  s.block_table.clear();
-  for (size_t m = 0; m < s.features.size(); ++m) {
-    if (s.features[m]) features_.give_back(job.feature_keys[m]);
-    s.features[m].reset();
-  }
-  event.request = job.id;
+  const Sequence& s = job.task->sequence;
+  event.request = job.request->id;
   event.index = job.index;
   event.at_ms = job.since_submit.ms();
   event.finish = reason;
   event.usage.prompt_tokens = s.prompt_tokens;
   for (const EmbedSpan& span : s.spans) event.usage.image_tokens += span.rows;
-  event.usage.cached_tokens = job.cached_tokens;
-  event.usage.completion_tokens = job.generated();
+  event.usage.cached_tokens = job.task->cached_tokens();
+  event.usage.completion_tokens = s.generated();
   event.timings = job.timings;
   events.push_back(std::move(event));
 }
 
-void EngineImpl::drop_cancelled(std::vector<Event>& events) {
-  const auto drop = [&](const std::unique_ptr<Job>& job) {
-    if (!job->cancelled) return false;
-    finish(*job, FinishReason::cancelled, {}, events);
-    return true;
-  };
-  std::erase_if(waiting_, drop);
-  std::erase_if(running_, drop);
+void EngineImpl::forget(TaskId id) {
+  const auto job = jobs_.find(id);
+  const auto request = requests_.find(job->second.request->id);
+  jobs_.erase(job);
+  if (--request->second.unfinished == 0) requests_.erase(request);
+}
+
+std::vector<Event> EngineImpl::step() {
+  std::vector<Event> events;
+  if (!failure_.empty()) return events;
+  try {
+    if (speculates()) guess();
+    if (planned_ == nullptr || speculates()) plan(events);
+    stalled_ = planned_->empty();
+    if (stalled_) {
+      planned_ = nullptr;
+      scheduler_.forget_ended();
+      return events;
+    }
+    const StepPlan& now = scheduler_.start();
+    launch(now);
+    if (!speculates()) plan(events);  // the step after it, while the device works
+    take(now, device_->finish(), events);
+  } catch (const std::exception& error) {
+    fail(error.what(), events);
+  }
+  check_laws(events);
+  if (planned_ == nullptr && failure_.empty()) scheduler_.forget_ended();
+  return events;
+}
+
+void EngineImpl::check_laws(std::vector<Event>& events) {
+  if (!failure_.empty()) return;
+  const double now = clock_.ms();
+  if (config_.law_check == LawCheck::every_second && now < laws_checked_at_ms_ + kLawCheckMs)
+    return;
+  laws_checked_at_ms_ = now;
+  std::string broken = scheduler_.broken_law();
+  if (!broken.empty()) fail(std::move(broken), events);
+}
+
+void EngineImpl::fail(std::string why, std::vector<Event>& events) {
+  failure_ = std::move(why);
+  for (auto& [id, job] : jobs_) {
+    if (!job.task->ended()) finish(job, FinishReason::error, {}, events);
+  }
+  jobs_.clear();
+  requests_.clear();
+  planned_ = nullptr;
 }
 
 }  // namespace
+
+RequestCost cost_of(const Request& request) {
+  RequestCost cost{.answers = request.sampling.n,
+                   .prompt_tokens = static_cast<int64_t>(request.prompt_tokens.size())};
+  for (const Patches& media : request.media) {
+    cost.media_bytes += static_cast<int64_t>(media.rows.size());
+  }
+  return cost;
+}
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
@@ -516,6 +464,8 @@ std::string_view finish_reason_name(FinishReason reason) {
       return "length";
     case FinishReason::cancelled:
       return "cancelled";
+    case FinishReason::deadline:
+      return "deadline";
     case FinishReason::error:
       return "error";
   }
@@ -539,17 +489,37 @@ Status check_config(const EngineConfig& config) {
         at_least(config.max_queue, 1, "max_queue")}) {
     if (!status) return status.error();
   }
+  const NgramSpeculation& s = config.speculation;
+  if (s.num_speculative_tokens < 0 || s.num_speculative_tokens > 16 || s.prompt_lookup_min < 1 ||
+      s.prompt_lookup_max < s.prompt_lookup_min || s.prompt_lookup_max > 16) {
+    return Error{ErrorCode::bad_flag,
+                 fmt::format("found {} guesses from {} to {} equal tokens, expected 0 to 16 from 1 "
+                             "to 16",
+                             s.num_speculative_tokens, s.prompt_lookup_min, s.prompt_lookup_max),
+                 "speculation"};
+  }
   return {};
 }
 
 }  // namespace
+
+Result<std::unique_ptr<Engine>> make_engine(std::unique_ptr<Device> device, EngineModel model,
+                                            const EngineConfig& config) {
+  const Status valid = check_config(config);
+  if (!valid) return valid.error();
+  return std::unique_ptr<Engine>(
+      std::make_unique<EngineImpl>(std::move(device), std::move(model), config));
+}
 
 Result<std::unique_ptr<Engine>> make_engine(const ModelFiles& model, const EngineConfig& config) {
   const Status valid = check_config(config);
   if (!valid) return valid.error();
   Result<std::unique_ptr<Runner>> runner = make_runner(model, config);
   if (!runner) return runner.error();
-  return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(*runner), config));
+  EngineModel facts{(*runner)->config(), (*runner)->memory_plan(), (*runner)->load_stats(),
+                    (*runner)->feature_rows()};
+  return make_engine(make_runner_device(std::move(*runner), config.token_limit), std::move(facts),
+                     config);
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {

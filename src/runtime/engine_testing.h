@@ -34,6 +34,7 @@ class EngineTest : public testing::Test {
     config_.dtype = ActivationType::float32;
     config_.max_model_len = 1024;
     config_.max_patches = 1200;
+    config_.law_check = LawCheck::every_step;
   }
 
   void start() {
@@ -78,7 +79,7 @@ class EngineTest : public testing::Test {
   /// One step, after which every page is accounted for.
   std::vector<Event> step() {
     std::vector<Event> events = engine_->step();
-    const PageUse use = engine_->page_use();
+    const Use use = engine_->stats().pages;
     EXPECT_EQ(use.free + use.cached + use.owned, use.total);
     EXPECT_EQ(use.total, engine_->memory_plan().kv_pages);
     if (engine_->idle()) {

@@ -1,45 +1,58 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 
 #include "runtime/prefix_key.h"
-#include "runtime/runner.h"
+#include "runtime/row_allocator.h"
 
 namespace qvl {
 
-/// Features of pictures by what they were computed from. Those that nobody uses stay in the feature
-/// pool until others need the room, the least recently used going first: a prompt's shared pages
-/// may end inside a picture, whose last rows are then needed again.
+/// Which rows of the feature buffer belong to which picture. Features that nobody uses stay until
+/// others need the room, the least recently used going first: the next turn of a conversation may
+/// begin inside a picture, and an interrupted prompt is computed again. Knows numbers only.
 class FeatureCache {
  public:
   enum class Keep : uint8_t { yes, no };
 
-  /// `runner` outlives the cache. Keep::no: features go when their last user gives them back.
-  FeatureCache(Runner& runner, Keep keep) : runner_(&runner), keep_(keep) {}
+  /// A buffer of `rows` rows. Keep::no: features go when their last user gives them back.
+  FeatureCache(int64_t rows, Keep keep) : rows_(rows), keep_(keep) {}
 
-  struct Taken {
-    ActMat features;
-    bool computed = false;  ///< false: the caller runs the vision tower before anything else
-  };
-  /// One user more for the features of `key`, which are those of one picture of `grid`. Nothing if
-  /// others use the room now.
-  std::optional<Taken> take(const PageKey& key, const Grid& grid);
-  /// One user less. `key` was taken.
+  /// One user more for features that are there or being computed; nothing if the key is unknown.
+  std::optional<RowRange> take_known(const PageKey& key);
+  /// Room for the features of an unknown key, with one user; they are being computed until
+  /// set_ready. Nothing if those in use leave no room.
+  std::optional<RowRange> take_new(const PageKey& key, int64_t rows);
+  /// One user less. Features that are being computed stay.
   void give_back(const PageKey& key);
+
+  bool ready(const PageKey& key) const { return entries_.at(key).ready; }
+  int64_t users(const PageKey& key) const { return entries_.at(key).users; }
+  void set_ready(const PageKey& key);
+  /// Forgets features that are being computed and have no users.
+  void abandon(const PageKey& key);
+
+  int64_t total_rows() const { return rows_.total_rows(); }
+  int64_t free_rows() const { return rows_.free_rows(); }
+  int64_t cached_rows() const;  ///< of features without users
+  int64_t owned_rows() const;
+  int64_t users() const;  ///< of all features together
 
  private:
   struct Entry {
-    ActMat features;
+    RowRange rows;
     int64_t users = 0;
+    bool ready = false;
     uint64_t last_used = 0;
   };
+  using Entries = std::map<PageKey, Entry>;
   bool give_up_oldest();
-  void erase(std::map<PageKey, Entry>::iterator entry);
+  void erase(Entries::iterator entry);
 
-  Runner* runner_;
+  RowAllocator rows_;
   Keep keep_;
-  std::map<PageKey, Entry> entries_;
+  Entries entries_;
   uint64_t clock_ = 0;
 };
 

@@ -16,8 +16,6 @@ constexpr int64_t kShortestContext = 256;
 /// made.
 constexpr int64_t kRuntimeBytes = 8LL << 20;
 
-int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t patches) {
   const TextConfig& t = m.text;
   const VisionConfig& v = m.vision;
@@ -88,8 +86,9 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   PlannedMemory out;
   ArenaSizes& sizes = out.sizes;
   sizes.weights = weights.bytes;
-  sizes.feature_rows = patches / model.vision.merge_unit();
-  sizes.features = FeaturePool::bytes(act, sizes.feature_rows, feature_cols);
+  sizes.feature_rows = std::max(patches / model.vision.merge_unit(),
+                                config.feature_cache_bytes / (feature_cols * dtype_bytes(act)));
+  sizes.features = Arena::padded(sizes.feature_rows * feature_cols * dtype_bytes(act));
   sizes.vision = VisionWorkspace::bytes(model.vision, activation, patches);
   sizes.activations =
       TextWorkspace::bytes(t, activation, config.max_step_tokens, logits_rows(config));

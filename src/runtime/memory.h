@@ -6,7 +6,6 @@
 #include "model/text.h"
 #include "model/vision.h"
 #include "qvl/engine.h"
-#include "runtime/feature_pool.h"
 
 namespace qvl {
 
@@ -38,7 +37,9 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
 
 /// Rows of logits that a step has room for.
 inline int64_t logits_rows(const EngineConfig& config) {
-  return config.max_logits_rows > 0 ? config.max_logits_rows : config.max_num_seqs;
+  if (config.max_logits_rows > 0) return config.max_logits_rows;
+  const int64_t most = config.max_num_seqs * (1 + config.speculation.num_speculative_tokens);
+  return std::min(most, config.max_step_tokens);
 }
 
 /// Memory of this process that is resident now.

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "runtime/block_pool.h"
-#include "runtime/feature_pool.h"
+#include "runtime/feature_cache.h"
 #include "runtime/philox.h"
 
 namespace qvl {
@@ -159,38 +159,32 @@ TEST(BlockPool, RandomTrafficNeverMixesUpPages) {
   EXPECT_GT(hits, 10'000);
 }
 
-TEST(FeaturePool, FreedNeighboursJoinAgain) {
-  Result<Arena> arena = Arena::create("features", FeaturePool::bytes(DType::bf16, 100, 8));
-  ASSERT_TRUE(arena);
-  FeaturePool pool(DType::bf16, 100, 8, *arena);
-  std::vector<ActMat> held;
-  for (const int64_t rows : {10, 20, 30, 40}) {
-    const auto rows_taken = pool.take(rows);
-    ASSERT_TRUE(rows_taken);
-    held.push_back(*rows_taken);
+TEST(RowAllocator, FreedNeighboursJoinAgain) {
+  RowAllocator rows(100);
+  std::vector<RowRange> held;
+  for (const int64_t count : {10, 20, 30, 40}) {
+    const auto taken = rows.take(count);
+    ASSERT_TRUE(taken);
+    held.push_back(*taken);
   }
-  EXPECT_FALSE(pool.take(1));
-  for (const size_t i : {0U, 2U, 1U, 3U}) pool.give_back(held[i]);
-  EXPECT_TRUE(pool.take(100));
+  EXPECT_EQ(held[2], (RowRange{30, 30}));
+  EXPECT_FALSE(rows.take(1));
+  for (const size_t i : {0U, 2U, 1U, 3U}) rows.give_back(held[i]);
+  EXPECT_TRUE(rows.take(100));
 }
 
-TEST(FeaturePool, RandomTrafficNeverOverlapsOrLeaks) {
+TEST(RowAllocator, RandomTrafficNeverOverlapsOrLeaks) {
   constexpr int64_t kRows = 257;
-  Result<Arena> arena = Arena::create("features", FeaturePool::bytes(DType::f32, kRows, 3));
-  ASSERT_TRUE(arena);
-  FeaturePool pool(DType::f32, kRows, 3, *arena);
-  std::vector<ActMat> held;
+  RowAllocator rows(kRows);
+  std::vector<RowRange> held;
   int64_t used = 0;
   for (uint64_t i = 0; i < 20000; ++i) {
     const double u = uniform(1, i);
     if (u < 0.5) {
-      const auto taken = pool.take(1 + static_cast<int64_t>(u * 80));
+      const auto taken = rows.take(1 + static_cast<int64_t>(u * 80));
       if (taken) {
-        for (const ActMat& other : held) {
-          const auto begin = static_cast<float*>(taken->data);
-          const auto other_begin = static_cast<float*>(other.data);
-          ASSERT_TRUE(begin + taken->rows * 3 <= other_begin ||
-                      other_begin + other.rows * 3 <= begin);
+        for (const RowRange& other : held) {
+          ASSERT_TRUE(taken->end() <= other.first || other.end() <= taken->first);
         }
         used += taken->rows;
         held.push_back(*taken);
@@ -198,11 +192,83 @@ TEST(FeaturePool, RandomTrafficNeverOverlapsOrLeaks) {
     } else if (!held.empty()) {
       const size_t which = static_cast<size_t>((u - 0.5) * 2 * static_cast<double>(held.size()));
       used -= held[which].rows;
-      pool.give_back(held[which]);
+      rows.give_back(held[which]);
       held.erase(held.begin() + static_cast<std::ptrdiff_t>(which));
     }
-    ASSERT_EQ(pool.free_rows() + used, kRows);
+    ASSERT_EQ(rows.free_rows() + used, kRows);
   }
+}
+
+TEST(RowAllocatorDeathTest, RowsGivenBackTwiceAreCaught) {
+  RowAllocator rows(10);
+  const RowRange range = *rows.take(4);
+  rows.give_back(range);
+  EXPECT_DEATH(rows.give_back(range), "given back twice");
+  EXPECT_DEATH(rows.give_back({8, 4}), "another buffer");
+}
+
+FeatureCache cache_of(int64_t rows, FeatureCache::Keep keep = FeatureCache::Keep::yes) {
+  return FeatureCache(rows, keep);
+}
+
+TEST(FeatureCache, FeaturesAreSharedByKeyAndComputedOnce) {
+  FeatureCache cache = cache_of(10);
+  EXPECT_FALSE(cache.take_known(key_of(1)));
+  const auto first = cache.take_new(key_of(1), 4);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(cache.ready(key_of(1)));
+  EXPECT_EQ(cache.take_known(key_of(1)), first);
+  cache.set_ready(key_of(1));
+  EXPECT_EQ(cache.users(key_of(1)), 2);
+  EXPECT_EQ(cache.owned_rows(), 4);
+  cache.give_back(key_of(1));
+  cache.give_back(key_of(1));
+  EXPECT_EQ(cache.cached_rows(), 4);
+  EXPECT_EQ(cache.take_known(key_of(1)), first);
+}
+
+TEST(FeatureCache, TheLeastRecentlyUsedGoesFirstAndNothingInUseGoes) {
+  FeatureCache cache = cache_of(10);
+  for (const uint8_t k : {1, 2, 3}) {
+    ASSERT_TRUE(cache.take_new(key_of(k), 3));
+    cache.set_ready(key_of(k));
+  }
+  for (const uint8_t k : {3, 1}) cache.give_back(key_of(k));
+  EXPECT_TRUE(cache.take_new(key_of(4), 4));  // with the last row, which is free already
+  EXPECT_FALSE(cache.take_known(key_of(3)));
+  EXPECT_TRUE(cache.take_known(key_of(1)));
+  EXPECT_FALSE(cache.take_new(key_of(5), 1));
+  EXPECT_EQ(cache.free_rows() + cache.cached_rows() + cache.owned_rows(), 10);
+}
+
+TEST(FeatureCache, FeaturesUnderWayStayWithoutUsersUntilTheyAreAbandoned) {
+  FeatureCache cache = cache_of(4);
+  ASSERT_TRUE(cache.take_new(key_of(1), 4));
+  cache.give_back(key_of(1));
+  EXPECT_FALSE(cache.take_new(key_of(2), 1));
+  EXPECT_EQ(cache.owned_rows(), 4);
+  cache.abandon(key_of(1));
+  EXPECT_TRUE(cache.take_new(key_of(2), 1));
+}
+
+TEST(FeatureCache, WithoutKeepingFeaturesGoWithTheirLastUser) {
+  FeatureCache cache = cache_of(4, FeatureCache::Keep::no);
+  ASSERT_TRUE(cache.take_new(key_of(1), 4));
+  cache.set_ready(key_of(1));
+  cache.give_back(key_of(1));
+  EXPECT_EQ(cache.free_rows(), 4);
+  ASSERT_TRUE(cache.take_new(key_of(2), 4));
+  cache.give_back(key_of(2));
+  EXPECT_EQ(cache.free_rows(), 0);
+  cache.set_ready(key_of(2));
+  EXPECT_EQ(cache.free_rows(), 4);
+}
+
+TEST(FeatureCacheDeathTest, FeaturesGivenBackTwiceAreCaught) {
+  FeatureCache cache = cache_of(4);
+  ASSERT_TRUE(cache.take_new(key_of(1), 4));
+  cache.give_back(key_of(1));
+  EXPECT_DEATH(cache.give_back(key_of(1)), "given back twice");
 }
 
 }  // namespace

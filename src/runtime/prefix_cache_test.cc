@@ -33,7 +33,7 @@ class PrefixCacheTest : public EngineTest {
     for (const Request& r : requests) {
       answers.push_back(ask(r));
       EXPECT_EQ(answers.back().last.usage.cached_tokens, 0);
-      EXPECT_EQ(engine_->page_use().cached, 0);
+      EXPECT_EQ(engine_->stats().pages.cached, 0);
     }
     config_ = config;
     return answers;

@@ -105,8 +105,9 @@ class ModelRunner final : public Runner {
     workspace_ = TextWorkspace(config_.text, activation_, config.max_step_tokens,
                                logits_rows(config), activation_memory_);
     vision_workspace_ = VisionWorkspace(config_.vision, activation_, max_patches_, vision_memory_);
-    features_ = FeaturePool(act_dtype(activation_), sizes.feature_rows, vision_.feature_cols(),
-                            feature_memory_);
+    feature_rows_ = sizes.feature_rows;
+    features_ =
+        feature_memory_.take_act(act_dtype(activation_), feature_rows_, vision_.feature_cols());
     reserve_step(config.max_step_tokens);
     stats_ = {clock.ms(), sizes.weights, weight_plan->unused,
               fmt::format("{}, {}", owner_.describe(),
@@ -114,31 +115,38 @@ class ModelRunner final : public Runner {
     return {};
   }
 
-  void step(std::span<const SequenceChunk> chunks, LayerObserver* observer) override {
+  void prepare(std::span<const SequenceChunk> chunks) override {
     tokens_.clear();
     sequences_.clear();
-    feature_rows_.clear();
-    RowRoles roles;
+    feature_rows_of_step_.clear();
+    block_tables_.clear();
+    roles_ = {};
+    size_t pages = 0;
+    for (const SequenceChunk& chunk : chunks) pages += chunk.sequence->block_table.size();
+    block_tables_.reserve(pages);  // sequences_ points into it
     for (const SequenceChunk& chunk : chunks) {
-      require(chunk.role == Role::generated || roles.generated == 0, "prompt chunks come first");
+      require(chunk.role == Role::generated || roles_.generated == 0, "prompt chunks come first");
       add_chunk(chunk);
-      (chunk.role == Role::prompt ? roles.prompt : roles.generated) += chunk.rows;
+      (chunk.role == Role::prompt ? roles_.prompt : roles_.generated) += chunk.rows;
     }
-    const int64_t rows = roles.rows();
+    const int64_t rows = roles_.rows();
     require(rows <= workspace_.x.rows, "step exceeds its workspace");
     const Mat<int32_t> positions = make_mat(positions_.data(), 3, rows);
     int64_t row = 0;
     for (const SequenceChunk& chunk : chunks) {
-      mrope_positions(chunk.sequence->spans, chunk.sequence->computed,
-                      positions.slice_cols(row, chunk.rows));
+      mrope_positions(chunk.sequence->spans, chunk.begin, positions.slice_cols(row, chunk.rows));
       row += chunk.rows;
     }
+  }
+
+  void run(LayerObserver* observer) override {
+    const int64_t rows = roles_.rows();
     text_.forward(owner_.backend,
                   {.tokens = {tokens_.data(), rows},
-                   .positions = positions,
-                   .roles = roles,
+                   .positions = make_mat(positions_.data(), 3, rows),
+                   .roles = roles_,
                    .sequences = sequences_,
-                   .features = feature_rows_},
+                   .features = feature_rows_of_step_},
                   kv_, workspace_, observer);
   }
 
@@ -146,16 +154,18 @@ class ModelRunner final : public Runner {
     return text_.logits(owner_.backend, roles, rows, workspace_);
   }
 
-  std::optional<ActMat> take_features(const Grid& grid) override {
-    return features_.take(grid.patches() / config_.vision.merge_unit());
+  void begin_vision(std::span<const Picture> pictures) override {
+    std::vector<VisionItem> items;
+    items.reserve(pictures.size());
+    for (const Picture& p : pictures)
+      items.push_back({p.grid, p.patches.get(), features(p.features)});
+    pass_ = vision_.begin(owner_.backend, items, vision_workspace_);
   }
-  void give_back_features(const ActMat& features) override { features_.give_back(features); }
-
-  VisionPass begin_vision(std::span<const VisionItem> items) override {
-    return vision_.begin(owner_.backend, items, vision_workspace_);
+  bool advance_vision(int64_t layers) override {
+    return vision_.advance(owner_.backend, pass_, layers, vision_workspace_);
   }
-  bool advance_vision(VisionPass& pass, int64_t layers) override {
-    return vision_.advance(owner_.backend, pass, layers, vision_workspace_);
+  ActMat features(RowRange rows) const override {
+    return features_.slice_rows(rows.first, rows.rows);
   }
   Mat<const float> vision_hidden() const override { return vision_workspace_.x; }
 
@@ -166,25 +176,29 @@ class ModelRunner final : public Runner {
     tokens_.reserve(n);
     positions_.resize(3 * n);
     sequences_.reserve(n);
-    feature_rows_.reserve(n);
+    feature_rows_of_step_.reserve(n);
   }
 
   void add_chunk(const SequenceChunk& chunk) {
     const Sequence& s = *chunk.sequence;
     const auto first_row = static_cast<int64_t>(tokens_.size());
-    const int64_t begin = s.computed;
+    const int64_t begin = chunk.begin;
     const int64_t end = begin + chunk.rows;
-    tokens_.insert(tokens_.end(), s.tokens.begin() + begin, s.tokens.begin() + end);
-    sequences_.push_back({first_row, chunk.rows, begin, chunk.role, s.block_table.data()});
+    const auto drafts = static_cast<int64_t>(chunk.drafts.size());
+    tokens_.insert(tokens_.end(), s.tokens.begin() + begin, s.tokens.begin() + end - drafts);
+    tokens_.insert(tokens_.end(), chunk.drafts.begin(), chunk.drafts.end());
+    const int32_t* const table = block_tables_.data() + block_tables_.size();
+    block_tables_.insert(block_tables_.end(), s.block_table.begin(), s.block_table.end());
+    sequences_.push_back({first_row, chunk.rows, begin, chunk.role, table});
     for (const EmbedSpan& span : s.spans) {
       const int64_t from = std::max(begin, span.first_token);
       const int64_t to = std::min(end, span.end());
       if (from >= to) continue;
-      const std::optional<ActMat>& features = s.features[static_cast<size_t>(span.media)];
-      require(features.has_value(), "features of a picture are missing in its prefill");
-      feature_rows_.push_back(
+      const std::optional<RowRange>& held = s.features[static_cast<size_t>(span.media)];
+      require(held.has_value(), "features of a picture are missing in its prefill");
+      feature_rows_of_step_.push_back(
           {first_row + from - begin,
-           features->slice_rows(span.feature_row + from - span.first_token, to - from)});
+           features({held->first + span.feature_row + from - span.first_token, to - from})});
     }
   }
 
@@ -200,12 +214,16 @@ class ModelRunner final : public Runner {
   KvPool kv_;
   TextWorkspace workspace_;
   VisionWorkspace vision_workspace_;
-  FeaturePool features_;
+  ActMat features_;
+  VisionPass pass_;
 
+  // The prepared step.
+  RowRoles roles_;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
+  std::vector<int32_t> block_tables_;
   std::vector<SequenceRows> sequences_;
-  std::vector<FeatureRows> feature_rows_;
+  std::vector<FeatureRows> feature_rows_of_step_;
 };
 
 template <class Owner>
@@ -250,7 +268,7 @@ int64_t kv_cache_bytes(const ModelFiles& model, const EngineConfig& config, int6
   const KvShape shape = kv_shape(text, resolve_activation(config.dtype, *model.weights));
   const int64_t page = config.backend == BackendKind::ref ? kv_page_bytes(Ref{}, shape)
                                                           : kv_page_bytes(Cpu{}, shape);
-  return (tokens + kPageTokens - 1) / kPageTokens * page * text.num_hidden_layers;
+  return pages_for(tokens) * page * text.num_hidden_layers;
 }
 
 }  // namespace qvl

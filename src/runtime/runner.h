@@ -20,20 +20,28 @@ class Runner {
  public:
   virtual ~Runner() = default;
 
-  /// Runs the chunks, prompt chunks before generated ones, and writes their keys and values. Every
-  /// media item that a chunk touches must have its features set. The caller advances
+  /// Takes over all that run() needs to know of the chunks, prompt chunks before generated ones;
+  /// the sequences may change after it. Every media item that a chunk touches must have its
+  /// features set.
+  virtual void prepare(std::span<const SequenceChunk> chunks) = 0;
+  /// Runs the prepared chunks and writes their keys and values. The caller advances
   /// Sequence::computed.
-  virtual void step(std::span<const SequenceChunk> chunks, LayerObserver* observer) = 0;
+  virtual void run(LayerObserver* observer) = 0;
+  void step(std::span<const SequenceChunk> chunks, LayerObserver* observer) {
+    prepare(chunks);
+    run(observer);
+  }
   /// Logits of rows of the last step (row 0 is the first row of the first chunk), at most
   /// max_logits_rows; valid until the next call. roles counts the rows by role.
   virtual Mat<const float> logits(RowRoles roles, Vec<const int32_t> rows) = 0;
 
-  /// Room for the features of `patches`, or nothing while others hold it.
-  virtual std::optional<ActMat> take_features(const Grid& grid) = 0;
-  virtual void give_back_features(const ActMat& features) = 0;
-  virtual VisionPass begin_vision(std::span<const VisionItem> items) = 0;
-  /// True when the features of all items are complete.
-  virtual bool advance_vision(VisionPass& pass, int64_t layers) = 0;
+  /// Starts a pass of the vision tower; one that is under way is dropped. All pictures together
+  /// have at most max_patches.
+  virtual void begin_vision(std::span<const Picture> pictures) = 0;
+  /// Runs up to `layers` more layers. True when the features of all pictures are complete.
+  virtual bool advance_vision(int64_t layers) = 0;
+  /// [rows, feature columns] of the feature buffer.
+  virtual ActMat features(RowRange rows) const = 0;
   /// The tower's residual stream of the last pass, [patches, hidden_size]; for parity.
   virtual Mat<const float> vision_hidden() const = 0;
 
@@ -41,12 +49,14 @@ class Runner {
   const MemoryPlan& memory_plan() const { return plan_; }
   const LoadStats& load_stats() const { return stats_; }
   int64_t max_patches() const { return max_patches_; }
+  int64_t feature_rows() const { return feature_rows_; }
 
  protected:
   ModelConfig config_;
   MemoryPlan plan_;
   LoadStats stats_;
   int64_t max_patches_ = 0;
+  int64_t feature_rows_ = 0;
 };
 
 /// Plans, allocates and loads.

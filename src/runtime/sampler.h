@@ -17,6 +17,7 @@ struct Sample {
   int32_t token = 0;  ///< -1: no allowed token has a finite logit
   float logprob = 0;  ///< log softmax of the unmodified logits; only if top_logprobs >= 0
   std::vector<TokenLogprob> top;
+  uint64_t logits_hash = 0;  ///< of the unmodified logits, bit by bit; if asked for
 };
 
 /// Tokens that are the end of an answer, not a part of it.

@@ -303,7 +303,7 @@ class Quantised : public testing::TestWithParam<Case> {
     for (int32_t i = 0; i < 70; ++i) sequence.tokens.push_back(i * 7 % 500);
     sequence.prompt_tokens = 70;
     sequence.block_table = {0, 1};
-    const SequenceChunk chunk{&sequence, 70};
+    const SequenceChunk chunk{.sequence = &sequence, .rows = 70};
     (*runner)->step({&chunk, 1}, nullptr);
     const int32_t last = 69;
     const Mat<const float> out = (*runner)->logits({.prompt = 1}, {&last, 1});

@@ -1,0 +1,92 @@
+#include "qvl/admission.h"
+
+#include <fmt/format.h>
+
+#include <mutex>
+#include <utility>
+
+#include "core/check.h"
+
+namespace qvl {
+
+struct Admission::State {
+  Limits limits;
+  std::mutex mutex;
+  RequestCost reserved{.answers = 0};  // guarded by mutex
+  int64_t tickets = 0;                 // guarded by mutex
+
+  void add(const RequestCost& cost, int64_t sign) {
+    reserved.answers += sign * cost.answers;
+    reserved.prompt_tokens += sign * cost.prompt_tokens;
+    reserved.media_bytes += sign * cost.media_bytes;
+  }
+};
+
+Admission::Ticket::Ticket(Ticket&& other) noexcept
+    : state_(std::exchange(other.state_, nullptr)), cost_(other.cost_) {}
+
+Admission::Ticket& Admission::Ticket::operator=(Ticket&& other) noexcept {
+  std::swap(state_, other.state_);
+  std::swap(cost_, other.cost_);
+  return *this;
+}
+
+Admission::Ticket::~Ticket() {
+  if (!state_) return;
+  const std::lock_guard lock(state_->mutex);
+  state_->add(cost_, -1);
+  --state_->tickets;
+}
+
+void Admission::Ticket::reduce(const RequestCost& cost) {
+  require(state_ && cost.answers <= cost_.answers && cost.prompt_tokens <= cost_.prompt_tokens &&
+              cost.media_bytes <= cost_.media_bytes,
+          "a reservation grows");
+  const std::lock_guard lock(state_->mutex);
+  state_->add(cost_, -1);
+  state_->add(cost, 1);
+  cost_ = cost;
+}
+
+Admission::Admission(const Limits& limits) : state_(std::make_shared<State>()) {
+  state_->limits = limits;
+}
+
+Result<Admission::Ticket> Admission::reserve(const RequestCost& cost) {
+  const std::lock_guard lock(state_->mutex);
+  const Limits& limits = state_->limits;
+  const RequestCost& now = state_->reserved;
+  const auto full = [](int64_t reserved, int64_t more, int64_t limit, const char* what) {
+    if (limit == 0 || more <= limit - reserved) return Status();
+    return Status(Error{ErrorCode::queue_full,
+                        fmt::format("found {} unfinished {} and {} asked for, expected at most {}",
+                                    reserved, what, more, limit),
+                        ""});
+  };
+  for (const Status& status :
+       {full(now.answers, cost.answers, limits.answers, "answers"),
+        full(now.prompt_tokens, cost.prompt_tokens, limits.prompt_tokens, "prompt tokens"),
+        full(now.media_bytes, cost.media_bytes, limits.media_bytes, "bytes of media")}) {
+    if (!status) return status.error();
+  }
+  state_->add(cost, 1);
+  ++state_->tickets;
+  Ticket ticket;
+  ticket.state_ = state_;
+  ticket.cost_ = cost;
+  return ticket;
+}
+
+RequestCost Admission::reserved() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->reserved;
+}
+
+int64_t Admission::tickets() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->tickets;
+}
+
+const Admission::Limits& Admission::limits() const { return state_->limits; }
+
+}  // namespace qvl
