@@ -7,10 +7,6 @@
 #include "cli/commands.h"
 #include "io/file_writer.h"
 
-#ifndef QVL_VERSION
-#define QVL_VERSION "unknown"
-#endif
-
 namespace qvl {
 namespace {
 
@@ -98,6 +94,7 @@ int bench_kernel(const KernelFlags& flags) {
 void add_bench(CLI::App& app, int& exit_code) {
   CLI::App& bench_app = *app.add_subcommand("bench", "measure speed on this machine");
   bench_app.require_subcommand(1);
+  add_bench_engine(bench_app, exit_code);
 
   auto flags = std::make_shared<KernelFlags>();
   CLI::App& kernel_app = *bench_app.add_subcommand(

@@ -16,6 +16,7 @@ void add_chat(CLI::App& app, int& exit_code);
 void add_tokens(CLI::App& app, int& exit_code);
 void add_parity(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
+void add_bench_engine(CLI::App& bench_app, int& exit_code);
 void add_make_dummy(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 
@@ -56,6 +57,11 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
        "replaced: time stamps replace the video's vision markers, as the authors' release code; "
        "kept: they stand inside, "
        "as transformers 5.10 and later");
+  flag(
+      "--speculative-config", flags.speculative_config,
+      "guess tokens from earlier places of the same text and check several in one step: ngram, or "
+      "JSON with num_speculative_tokens, prompt_lookup_min and prompt_lookup_max; answers stay the "
+      "same");
   flag("--chat-template", flags.chat_template, "file to use instead of the checkpoint's template");
 }
 
@@ -131,6 +137,50 @@ Result<int64_t> parse_count(const std::string& text, const std::string& flag) {
                flag};
 }
 
+Result<NgramSpeculation> parse_speculation(const std::string& text) {
+  constexpr int kGuesses = 5;
+  constexpr int kMost = 16;
+  NgramSpeculation out{.num_speculative_tokens = kGuesses};
+  if (text == "ngram") return out;
+  const auto bad = [](const std::string& what) {
+    return Error{ErrorCode::bad_flag, what, "--speculative-config"};
+  };
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) {
+    return bad(fmt::format("found '{}', expected ngram or a JSON object", text));
+  }
+  for (const auto& [key, value] : json.items()) {
+    if (key == "method") {
+      if (value == "ngram") continue;
+      return bad(fmt::format("found method {}, expected \"ngram\"", value.dump()));
+    }
+    int* const number = key == "num_speculative_tokens" ? &out.num_speculative_tokens
+                        : key == "prompt_lookup_min"    ? &out.prompt_lookup_min
+                        : key == "prompt_lookup_max"    ? &out.prompt_lookup_max
+                                                        : nullptr;
+    if (number == nullptr) {
+      return bad(
+          fmt::format("found '{}', expected method, num_speculative_tokens, "
+                      "prompt_lookup_min or prompt_lookup_max",
+                      key));
+    }
+    if (!value.is_number_integer() || value < 1 || value > kMost) {
+      return bad(fmt::format("found {} {}, expected 1 to {}", key, value.dump(), kMost));
+    }
+    *number = value.get<int>();
+  }
+  if (out.prompt_lookup_max < out.prompt_lookup_min) {
+    if (json.contains("prompt_lookup_max") && json.contains("prompt_lookup_min")) {
+      return bad(fmt::format("found prompt_lookup_min {} above prompt_lookup_max {}",
+                             out.prompt_lookup_min, out.prompt_lookup_max));
+    }
+    // Only one of them was given: the other follows.
+    (json.contains("prompt_lookup_max") ? out.prompt_lookup_min : out.prompt_lookup_max) =
+        json.contains("prompt_lookup_max") ? out.prompt_lookup_max : out.prompt_lookup_min;
+  }
+  return out;
+}
+
 Result<EngineConfig> engine_config(const EngineFlags& flags) {
   EngineConfig config;
   config.model = flags.model;
@@ -164,6 +214,11 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
   }
   config.threads = flags.threads;
   config.enable_prefix_caching = flags.enable_prefix_caching;
+  if (!flags.speculative_config.empty()) {
+    const Result<NgramSpeculation> speculation = parse_speculation(flags.speculative_config);
+    if (!speculation) return speculation.error();
+    config.speculation = *speculation;
+  }
   if (!flags.memory.empty()) {
     const Result<int64_t> bytes = parse_size(flags.memory, "--memory");
     if (!bytes) return bytes.error();

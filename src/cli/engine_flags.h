@@ -24,6 +24,7 @@ struct EngineFlags {
   std::string min_pixels;
   std::string video_wrapper = "replaced";
   std::string chat_template;
+  std::string speculative_config;
   int threads = 0;
   bool cpu_only = false;
   bool enable_prefix_caching = true;
@@ -34,6 +35,10 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags);
 /// The flags as structs, or bad_flag naming the flag.
 Result<EngineConfig> engine_config(const EngineFlags& flags);
 Result<ProcessorOptions> processor_options(const EngineFlags& flags);
+
+/// vLLM's JSON, such as {"method": "ngram", "num_speculative_tokens": 5}; "ngram" alone stands for
+/// that one.
+Result<NgramSpeculation> parse_speculation(const std::string& text);
 
 /// Bytes: "12GiB" or "12g" is 12 × 1024³, "12GB" 12 × 10⁹, whatever the case.
 Result<int64_t> parse_size(const std::string& text, const std::string& flag);

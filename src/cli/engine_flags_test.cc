@@ -1,5 +1,6 @@
 #include "cli/engine_flags.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -101,6 +102,30 @@ TEST(EngineFlags, FillTheEngineConfig) {
   ASSERT_TRUE(config);
   EXPECT_EQ(config->max_model_len, 32'000);
   EXPECT_EQ(config->memory_bytes, 12'884'901'888);
+}
+
+TEST(EngineFlags, SpeculationIsReadAsVllmWritesIt) {
+  const auto read = [](const std::string& text) {
+    const Result<NgramSpeculation> s = parse_speculation(text);
+    if (!s) return s.error().detail;
+    return fmt::format("{} guesses, {} to {}", s->num_speculative_tokens, s->prompt_lookup_min,
+                       s->prompt_lookup_max);
+  };
+  EXPECT_EQ(read("ngram"), "5 guesses, 2 to 4");
+  EXPECT_EQ(read(R"({"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 7})"),
+            "3 guesses, 2 to 7");
+  EXPECT_EQ(read(R"({"prompt_lookup_max": 1})"), "5 guesses, 1 to 1");
+  EXPECT_EQ(read(R"({"prompt_lookup_min": 6})"), "5 guesses, 6 to 6");
+  EXPECT_EQ(read(R"({"prompt_lookup_min": 4, "prompt_lookup_max": 3})"),
+            "found prompt_lookup_min 4 above prompt_lookup_max 3");
+  EXPECT_EQ(read(R"({"method": "eagle"})"), R"(found method "eagle", expected "ngram")");
+  EXPECT_EQ(read(R"({"num_speculative_tokens": 17})"),
+            "found num_speculative_tokens 17, expected 1 to 16");
+  EXPECT_EQ(read("5"), "found '5', expected ngram or a JSON object");
+  const Result<EngineConfig> config =
+      engine_config(Program({"run", "--speculative-config", "ngram"}).flags());
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->speculation.num_speculative_tokens, 5);
 }
 
 TEST(EngineFlags, FillTheProcessorOptions) {

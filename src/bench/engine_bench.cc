@@ -1,0 +1,261 @@
+#include "bench/engine_bench.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+
+#include "core/clock.h"
+#include "runtime/fake_engine.h"
+#include "runtime/memory.h"
+
+namespace qvl {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json summary_json(const Summary& s) {
+  return {{"median", s.median}, {"p10", s.p10}, {"p90", s.p90}};
+}
+
+Json provenance_json(const char* schema, const Provenance& p) {
+  const Machine machine = this_machine();
+  return {{"schema", schema},
+          {"qvl_version", p.qvl_version},
+          {"commit", p.commit},
+          {"command", p.command},
+          {"date", p.date},
+          {"machine",
+           {{"cpu", machine.cpu},
+            {"cores", machine.cores},
+            {"memory_bytes", machine.memory_bytes},
+            {"load_average", machine.load_average}}}};
+}
+
+std::string dump(const Json& json) {
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+/// Least squares of y over x.
+double slope(const std::vector<double>& x, const std::vector<double>& y) {
+  const auto n = static_cast<double>(x.size());
+  const double mean_x = std::accumulate(x.begin(), x.end(), 0.0) / n;
+  const double mean_y = std::accumulate(y.begin(), y.end(), 0.0) / n;
+  double xy = 0;
+  double xx = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    xy += (x[i] - mean_x) * (y[i] - mean_y);
+    xx += (x[i] - mean_x) * (x[i] - mean_x);
+  }
+  return xx > 0 ? xy / xx : 0;
+}
+
+}  // namespace
+
+StepCost measure_step_cost(int64_t rows, int64_t steps) {
+  constexpr int64_t kPrompt = 100;
+  constexpr int64_t kWarmUp = 20;
+  EngineConfig config;
+  config.max_num_seqs = rows;
+  config.max_step_tokens = std::max<int64_t>(rows, 2048);
+  config.max_queue = rows;
+  const int64_t tokens = kPrompt + steps + 2 * kWarmUp;
+  const auto engine =
+      make_fake_engine({.kv_pages = rows * pages_for(tokens), .vocab_size = 100'000}, config);
+  for (int64_t r = 0; r < rows; ++r) {
+    Request request;
+    for (int64_t i = 0; i < kPrompt; ++i) {
+      request.prompt_tokens.push_back(static_cast<int32_t>(r * kPrompt + i) % 100'000);
+    }
+    request.sampling.max_tokens = steps + 2 * kWarmUp - 1;
+    request.sampling.ignore_eos = true;
+    (void)engine->submit(std::move(request));
+  }
+  while (engine->stats().generated_tokens < rows * kWarmUp) (void)engine->step();
+  std::vector<double> us;
+  for (int64_t i = 0; i < steps; ++i) {
+    const Stopwatch clock;
+    const std::vector<Event> events = engine->step();
+    us.push_back(clock.ms() * 1e3);
+    if (static_cast<int64_t>(events.size()) != rows) break;  // an answer has ended
+  }
+  StepCost cost{.rows = rows, .us = summarize(us)};
+  std::sort(us.begin(), us.end());
+  cost.p99_us = percentile(us, 0.99);
+  return cost;
+}
+
+RequestCostRun measure_requests(int64_t requests, const std::function<void(int64_t)>& progress) {
+  constexpr int64_t kAtOnce = 64;
+  constexpr int64_t kSamples = 100;
+  EngineConfig config;
+  config.max_num_seqs = kAtOnce;
+  config.max_step_tokens = 4096;
+  config.max_patches = 64;
+  const auto engine = make_fake_engine({.kv_pages = 512, .feature_rows = 64}, config);
+  std::mt19937_64 random(1);
+  RequestCostRun run{.requests = requests};
+  std::vector<double> at;
+  std::vector<double> rss;
+  const Stopwatch clock;
+  int64_t submitted = 0;
+  int64_t done = 0;
+  while (done < requests) {
+    for (; submitted < requests && submitted - done < kAtOnce; ++submitted) {
+      Request request;
+      for (uint64_t i = 1 + random() % 8; i > 0; --i) {
+        request.prompt_tokens.push_back(static_cast<int32_t>(random() % 1000));
+      }
+      if (random() % 8 == 0) append_picture(request, fake_picture(random() % 64, {1, 2, 4}));
+      request.prompt_tokens.push_back(3);
+      request.sampling.max_tokens = static_cast<int64_t>(1 + random() % 3);
+      if (!engine->submit(std::move(request))) return run;
+    }
+    for (const Event& event : engine->step()) {
+      if (event.finish == FinishReason::none) continue;
+      ++done;
+      if (done % std::max<int64_t>(1, requests / kSamples) != 0) continue;
+      progress(done);
+      if (done * 10 < requests) continue;
+      at.push_back(static_cast<double>(done));
+      rss.push_back(static_cast<double>(resident_bytes()));
+    }
+  }
+  run.seconds = clock.ms() / 1e3;
+  run.first_rss_bytes = static_cast<int64_t>(rss.front());
+  run.last_rss_bytes = static_cast<int64_t>(rss.back());
+  run.slope_bytes = slope(at, rss);
+  return run;
+}
+
+LoadBench measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& options,
+                       LoadBench bench) {
+  bench.options = options;
+  bench.backend = engine.load_stats().backend;
+  std::mt19937_64 random(1);
+  for (const int64_t concurrency : options.concurrency) {
+    std::vector<double> decode;
+    std::vector<double> prefill;
+    for (int round = 0; round < options.rounds; ++round) {
+      for (int64_t i = 0; i < concurrency; ++i) {
+        Request request;
+        for (int64_t t = 0; t < options.input_tokens; ++t) {
+          request.prompt_tokens.push_back(
+              static_cast<int32_t>(random() % static_cast<uint64_t>(vocab_size)));
+        }
+        request.sampling.max_tokens = options.output_tokens;
+        request.sampling.ignore_eos = true;
+        (void)engine.submit(std::move(request));
+      }
+      const Stopwatch clock;
+      double all_decode_at = 0;
+      double end_at = 0;
+      int64_t decoding = 0;
+      int64_t tokens = 0;
+      std::vector<int64_t> seen(static_cast<size_t>(concurrency));
+      while (!engine.idle()) {
+        for (const Event& event : engine.step()) {
+          const bool first = seen[static_cast<size_t>(event.request) % seen.size()]++ == 0;
+          decoding += first ? 1 : 0;
+          if (event.finish != FinishReason::none && end_at == 0) end_at = clock.ms();
+          if (all_decode_at > 0 && end_at == 0) ++tokens;
+        }
+        if (decoding == concurrency && all_decode_at == 0) all_decode_at = clock.ms();
+      }
+      prefill.push_back(static_cast<double>(concurrency * options.input_tokens) * 1e3 /
+                        all_decode_at);
+      decode.push_back(static_cast<double>(tokens) * 1e3 / (end_at - all_decode_at));
+    }
+    LoadLevel level{.concurrency = concurrency,
+                    .decode_tok_per_s = summarize(decode),
+                    .prefill_tok_per_s = summarize(prefill)};
+    const auto rows = static_cast<double>(concurrency);
+    const double context =
+        static_cast<double>(options.input_tokens) + static_cast<double>(options.output_tokens) / 2;
+    const double bytes = static_cast<double>(bench.step_weight_bytes) +
+                         rows * context * static_cast<double>(bench.kv_token_bytes);
+    // Two bytes per weight: two operations each per row.
+    const double flops = static_cast<double>(bench.step_weight_bytes) * rows;
+    const double seconds =
+        std::max(bytes / (bench.read_gb_per_s * 1e9), flops / (bench.gflop_per_s * 1e9));
+    level.limit_tok_per_s = rows / seconds;
+    bench.levels.push_back(level);
+  }
+  return bench;
+}
+
+std::string engine_bench_json(const std::vector<StepCost>& steps, const RequestCostRun& requests,
+                              const Provenance& provenance) {
+  Json out = provenance_json("qvl.bench.engine/1", provenance);
+  out["steps"] = Json::array();
+  for (const StepCost& s : steps) {
+    out["steps"].push_back({{"rows", s.rows}, {"us", summary_json(s.us)}, {"p99_us", s.p99_us}});
+  }
+  if (requests.requests > 0) {
+    out["requests"] = {{"requests", requests.requests},
+                       {"seconds", requests.seconds},
+                       {"rss_bytes_after_a_tenth", requests.first_rss_bytes},
+                       {"rss_bytes_at_the_end", requests.last_rss_bytes},
+                       {"rss_bytes_per_request", requests.slope_bytes}};
+  }
+  return dump(out);
+}
+
+std::string engine_bench_table(const std::vector<StepCost>& steps, const RequestCostRun& requests) {
+  std::string out =
+      fmt::format("{:>6}{:>12}{:>10}{:>10}{:>10}\n", "rows", "us per step", "p10", "p90", "p99");
+  for (const StepCost& s : steps) {
+    out += fmt::format("{:>6}{:>12.1f}{:>10.1f}{:>10.1f}{:>10.1f}\n", s.rows, s.us.median, s.us.p10,
+                       s.us.p90, s.p99_us);
+  }
+  if (requests.requests > 0) {
+    out += fmt::format(
+        "{} requests in {:.1f} s; resident {} after a tenth, {} at the end: {:.3f} bytes per "
+        "request\n",
+        requests.requests, requests.seconds, format_bytes(requests.first_rss_bytes),
+        format_bytes(requests.last_rss_bytes), requests.slope_bytes);
+  }
+  return out;
+}
+
+std::string load_bench_json(const LoadBench& bench, const std::string& model,
+                            const Provenance& provenance) {
+  Json out = provenance_json("qvl.bench.load/1", provenance);
+  out["model"] = model;
+  out["backend"] = bench.backend;
+  out["input_tokens"] = bench.options.input_tokens;
+  out["output_tokens"] = bench.options.output_tokens;
+  out["rounds"] = bench.options.rounds;
+  out["roofs"] = {{"read_gb_per_s", bench.read_gb_per_s}, {"gflop_per_s", bench.gflop_per_s}};
+  out["step_weight_bytes"] = bench.step_weight_bytes;
+  out["kv_token_bytes"] = bench.kv_token_bytes;
+  out["levels"] = Json::array();
+  for (const LoadLevel& l : bench.levels) {
+    out["levels"].push_back({{"concurrency", l.concurrency},
+                             {"decode_tok_per_s", summary_json(l.decode_tok_per_s)},
+                             {"limit_tok_per_s", l.limit_tok_per_s},
+                             {"prefill_tok_per_s", summary_json(l.prefill_tok_per_s)}});
+  }
+  return dump(out);
+}
+
+std::string load_bench_table(const LoadBench& bench) {
+  std::string out = fmt::format(
+      "{}; {} tokens in, {} out; roofs: read {:.1f} GB/s, products {:.0f} GFLOP/s\n\n"
+      "{:>12}{:>15}{:>10}{:>10}{:>10}{:>9}{:>16}\n",
+      bench.backend, bench.options.input_tokens, bench.options.output_tokens, bench.read_gb_per_s,
+      bench.gflop_per_s, "concurrency", "decode tok/s", "p10", "p90", "limit", "of it",
+      "prefill tok/s");
+  for (const LoadLevel& l : bench.levels) {
+    out += fmt::format("{:>12}{:>15.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>7.0f} %{:>16.1f}\n",
+                       l.concurrency, l.decode_tok_per_s.median, l.decode_tok_per_s.p10,
+                       l.decode_tok_per_s.p90, l.limit_tok_per_s,
+                       100 * l.decode_tok_per_s.median / l.limit_tok_per_s,
+                       l.prefill_tok_per_s.median);
+  }
+  return out;
+}
+
+}  // namespace qvl
