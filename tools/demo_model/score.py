@@ -48,12 +48,18 @@ def overlap(a, b) -> float:
     return wide * high / (area(a) + area(b) - wide * high)
 
 
+def box_of(prediction: str) -> list[float] | None:
+    """The last four numbers."""
+    numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", prediction)][-4:]
+    return numbers if len(numbers) == 4 else None
+
+
 def is_hit(record: dict, prediction: str | None) -> bool:
     if not isinstance(prediction, str):
         return False
     if "box" in record:
-        numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", prediction)][-4:]
-        return len(numbers) == 4 and overlap(numbers, record["box"]) >= 0.5
+        box = box_of(prediction)
+        return box is not None and overlap(box, record["box"]) >= 0.5
     normal = formula if record["dataset_name"] == "HME100k" else general
     wanted = [normal(a) for a in answers_of(record)]
     if not all(wanted):

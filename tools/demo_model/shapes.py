@@ -135,4 +135,5 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     while asked is None:
         asked = question(rng, things, h, w)
     kind, text, answers, extra = asked
-    return Sample(np.asarray(im)[None], 0.0, text, answers[0], answers, [], slot, {"kind": kind, **extra})
+    drawn = [(shape, color, grid_box(*spot, h, w)) for shape, color, spot in things]
+    return Sample(np.asarray(im)[None], 0.0, text, answers[0], answers, [], slot, {"kind": kind, "drawn": drawn, **extra})

@@ -5,7 +5,7 @@
 writes into OUT
     OCRBench.json, OCRBench_Images/syn/…          the official layout
     OCRBench.tsv                                  VLMEvalKit's layout
-    data/test-00000-of-00001.parquet              the Hugging Face layout, where pyarrow is installed
+    data/test-00000-of-00001.parquet              the Hugging Face layout
     shapes.json, clips.json, images/…             200 questions each about shapes and about clips
     meta.jsonl                                    font, whether training saw it, character boxes
     synthetic.json                                says that all of this is synthetic
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from . import fonts, formulas, samples, scenes
+from . import fonts, formulas, parquet, samples, scenes
 from .page import samples as page_questions
 from .sample import Sample
 
@@ -208,30 +208,20 @@ def write_tsv(records: list[dict], out: Path) -> None:
     (out / "OCRBench.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_parquet(records: list[dict], out: Path) -> bool:
+def write_parquet(records: list[dict], out: Path) -> None:
     """Columns of the Hugging Face copy: pictures re-encoded as JPEG of quality 75, path empty."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        return False
     def jpeg(path: str) -> bytes:
         store = io.BytesIO()
         Image.open(out / "OCRBench_Images" / path).convert("RGB").save(store, "JPEG")
         return store.getvalue()
-    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    table = pyarrow.table({
-        "dataset": [r["dataset_name"] for r in records], "question": [r["question"] for r in records],
-        "question_type": [r["type"] for r in records],
-        "answer": [[r["answers"]] if isinstance(r["answers"], str) else r["answers"] for r in records],
-        "image": pyarrow.array([{"bytes": jpeg(r["image_path"]), "path": ""} for r in records], image)})
-    features = {"dataset": {"dtype": "string", "_type": "Value"}, "question": {"dtype": "string", "_type": "Value"},
-                "question_type": {"dtype": "string", "_type": "Value"},
-                "answer": [{"dtype": "string", "_type": "Value"}], "image": {"_type": "Image"}}
-    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    rows = [{"dataset": r["dataset_name"], "question": r["question"], "question_type": r["type"],
+             "answer": [r["answers"]] if isinstance(r["answers"], str) else r["answers"], "image": jpeg(r["image_path"])}
+            for r in records]
+    text = {"dtype": "string", "_type": "Value"}
+    features = {"dataset": text, "question": text, "question_type": text, "answer": [text], "image": {"_type": "Image"}}
     (out / "data").mkdir(exist_ok=True)
-    pyarrow.parquet.write_table(table, out / "data" / "test-00000-of-00001.parquet", compression="snappy")
-    return True
+    (out / "data" / "test-00000-of-00001.parquet").write_bytes(
+        parquet.file(rows, {"huggingface": json.dumps({"info": {"features": features}})}))
 
 
 def extra_records(slot: str, seed: int, count: int, out: Path) -> list[dict]:
@@ -289,7 +279,7 @@ def main() -> None:
     records = as_records(rows, args.out)
     write_json(args.out / "OCRBench.json", records)
     write_tsv(records, args.out)
-    parquet = write_parquet(records, args.out)
+    write_parquet(records, args.out)
     with open(args.out / "meta.jsonl", "w", encoding="utf-8") as meta:
         for i, (_, _, s) in enumerate(rows):
             boxes = [[c, *map(round, corners)] for c, *corners in s.boxes]
@@ -301,7 +291,7 @@ def main() -> None:
     write_json(args.out / "synthetic.json", notice(args.seed, len(records) + 400))
     if args.subset:
         copy_subset(args.out, args.subset, 10, args.seed)
-    print(f"{len(records)} + 400 samples in {args.out}{'' if parquet else ' (no parquet file: pyarrow is not installed)'}")
+    print(f"{len(records)} + 400 samples in {args.out}")
 
 
 if __name__ == "__main__":
