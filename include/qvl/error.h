@@ -44,6 +44,10 @@ enum class ErrorCode {
   remote_input,
   bad_command,
   context_full,
+  bad_request,
+  unsupported_field,
+  unknown_model,
+  request_too_large,
 };
 
 struct ErrorInfo {

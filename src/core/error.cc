@@ -81,6 +81,14 @@ constexpr std::array kErrors = {
         ErrorCode::context_full, "context_full", "the conversation fills the context",
         "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
         "kept"},
+    ErrorInfo{ErrorCode::bad_request, "bad_request", "the request is not usable",
+              "correct it and send it again"},
+    ErrorInfo{ErrorCode::unsupported_field, "unsupported_field", "this is not supported",
+              "leave it out"},
+    ErrorInfo{ErrorCode::unknown_model, "unknown_model", "this model is not served here",
+              "leave the field out, or name the model that is loaded"},
+    ErrorInfo{ErrorCode::request_too_large, "request_too_large", "the request is too large",
+              "split it, or scale its pictures down"},
 };
 
 constexpr bool table_is_in_enum_order() {
