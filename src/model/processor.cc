@@ -79,8 +79,12 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   const Result<TemplateSource> source =
       find_template(model.text_folder, options.chat_template_file);
   if (!source) return source.error();
-  Result<ChatTemplate> chat_template = ChatTemplate::parse(source->text, source->path);
-  if (!chat_template) return chat_template.error();
+  // Errors of rendering reach those who sent the conversation: they name the file, not its place.
+  Result<ChatTemplate> chat_template =
+      ChatTemplate::parse(source->text, std::filesystem::path(source->path).filename());
+  if (!chat_template) {
+    return Error{chat_template.error().code, chat_template.error().detail, source->path};
+  }
 
   Processor processor(std::move(*tokenizer), std::move(*chat_template), model.config);
   processor.image_config_ = model.image_processor;

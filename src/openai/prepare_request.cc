@@ -113,8 +113,7 @@ Result<PreparedRequest> prepare_chat(const ChatRequest& chat, const ServedModel&
   Result<Prompt> prompt = model.processor->prompt(chat.messages, nullptr, *media, chat.prompt);
   if (!prompt) {
     const Error& error = prompt.error();
-    const bool is_template = error.code == ErrorCode::bad_template;
-    return Error{error.code, error.detail, is_template ? "messages" : error.field};
+    return Error{error.code, error.detail, error.field.empty() ? "messages" : error.field};
   }
   out.request.prompt_tokens = std::move(prompt->tokens);
   out.request.spans = std::move(prompt->spans);

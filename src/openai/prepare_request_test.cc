@@ -157,6 +157,13 @@ TEST(PrepareRequest, TemplatesHaveMoreVariables) {
   EXPECT_NE(text_of(*prepared).find("Picture 1: "), std::string::npos);
 }
 
+TEST(PrepareRequest, AConversationThatTheTemplateCannotRenderTellsNoPath) {
+  const std::string calls = R"({"messages": [{"role": "assistant", "tool_calls": [{"function":
+      {"name": "f", "arguments": "{}"}}]}], "chat_template_kwargs": {"namespace": 4}})";
+  EXPECT_EQ(outcome(prepared_chat(calls)),
+            "messages: bad_messages: chat_template.jinja:36: cannot call it: found int");
+}
+
 TEST(PrepareRequest, OnlyAThinkingTemplateStartsInReasoning) {
   const auto plain = prepared_chat(chat_with(""));
   ASSERT_TRUE(plain);
