@@ -115,7 +115,7 @@ class Batch {
 
   Status start_next();
   Status start(const LineReader::Line& line);
-  Result<std::unique_ptr<Job>> submit(BatchLine line, int64_t number);
+  Result<std::unique_ptr<Job>> submit(const BatchLine& line, int64_t number);
   Result<std::vector<PreparedRequest>> prepare(const BatchLine& line, ReplyOptions& reply,
                                                std::vector<std::string>& warnings);
   Status take(const Event& event);
@@ -141,13 +141,13 @@ Status Batch::run() {
   while (StopSignals::received() == 0) {
     while (!input_ended_ && static_cast<int64_t>(jobs_.size()) < setup_.max_num_seqs &&
            StopSignals::received() == 0) {
-      const Status started = start_next();
+      Status started = start_next();
       if (!started) return started;
       progress_.update(counts_, seconds());
     }
     if (jobs_.empty() && input_ended_) break;
     for (const Event& event : setup_.engine.step()) {
-      const Status taken = take(event);
+      Status taken = take(event);
       if (!taken) return taken;
     }
     progress_.update(counts_, seconds());
@@ -189,7 +189,7 @@ Status Batch::start(const LineReader::Line& line) {
     ++counts_.skipped;
     return {};
   }
-  Result<std::unique_ptr<Job>> job = submit(std::move(request), line.number);
+  Result<std::unique_ptr<Job>> job = submit(request, line.number);
   if (!job) return refuse(id, job.error());
   jobs_.push_back(std::move(*job));
   return {};
@@ -223,7 +223,7 @@ Result<std::vector<PreparedRequest>> Batch::prepare(const BatchLine& line, Reply
   return prepared;
 }
 
-Result<std::unique_ptr<Batch::Job>> Batch::submit(BatchLine line, int64_t number) {
+Result<std::unique_ptr<Batch::Job>> Batch::submit(const BatchLine& line, int64_t number) {
   ReplyOptions options;
   std::vector<std::string> warnings;
   Result<std::vector<PreparedRequest>> prepared = prepare(line, options, warnings);

@@ -11,6 +11,7 @@
 
 namespace qvl {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): the JSON library allocates in its move constructor
 struct BatchLine {
   enum class Kind : uint8_t { chat, completion };
 

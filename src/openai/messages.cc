@@ -122,7 +122,7 @@ Status MessageReader::read(const json& messages) {
   }
   out_.messages = Ordered::array();
   for (size_t i = 0; i < messages.size(); ++i) {
-    const Status read = read_message(messages[i], fmt::format("messages[{}]", i));
+    Status read = read_message(messages[i], fmt::format("messages[{}]", i));
     if (!read) return read;
   }
   return {};
@@ -146,7 +146,7 @@ Status MessageReader::read_message(const json& message, const std::string& path)
   const bool has_content = content != message.end() && !content->is_null();
   const bool is_assistant = *found == "assistant";
   if (has_content) {
-    const Status read = read_content(*content, path + ".content", result["content"]);
+    Status read = read_content(*content, path + ".content", result["content"]);
     if (!read) return read;
   } else if (is_assistant) {
     result["content"] = "";
@@ -159,7 +159,7 @@ Status MessageReader::read_message(const json& message, const std::string& path)
   }
   const auto calls = message.find("tool_calls");
   if (is_assistant && calls != message.end() && !calls->is_null()) {
-    const Status read = read_tool_calls(*calls, path + ".tool_calls", result["tool_calls"]);
+    Status read = read_tool_calls(*calls, path + ".tool_calls", result["tool_calls"]);
     if (!read) return read;
   }
   out_.messages.push_back(std::move(result));
@@ -184,7 +184,7 @@ Status MessageReader::read_content(const json& content, const std::string& path,
   }
   out = Ordered::array();
   for (size_t i = 0; i < content.size(); ++i) {
-    const Status read = read_part(content[i], fmt::format("{}[{}]", path, i), out);
+    Status read = read_part(content[i], fmt::format("{}[{}]", path, i), out);
     if (!read) return read;
   }
   return {};

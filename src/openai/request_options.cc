@@ -92,7 +92,7 @@ Status read_options(const FieldReader& fields, Place place, const ParseOptions& 
                     RequestOptions& out) {
   out.model = fields.text("model").value_or("");
   out.stream = *fields.boolean("stream");
-  const Status streamed = read_stream_options(fields, options, out);
+  Status streamed = read_stream_options(fields, options, out);
   if (!streamed) return streamed;
   out.tokens_as_ids = *fields.boolean("return_tokens_as_token_ids");
   out.skip_special_tokens = *fields.boolean("skip_special_tokens");
@@ -119,7 +119,7 @@ Status read_options(const FieldReader& fields, Place place, const ParseOptions& 
   p.stop_token_ids = fields.tokens("stop_token_ids");
   p.include_stop_str_in_output = *fields.boolean("include_stop_str_in_output");
   p.repetition_guard = guard_of(*fields.text("repetition_guard"));
-  const Status biases = read_logit_bias(fields, p.logit_bias);
+  Status biases = read_logit_bias(fields, p.logit_bias);
   if (!biases) return biases;
 
   out.max_tokens = asked_max_tokens(fields, place);
