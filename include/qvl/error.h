@@ -46,6 +46,10 @@ enum class ErrorCode {
   context_full,
   engine_failed,
   engine_draining,
+  bad_request,
+  unsupported_field,
+  unknown_model,
+  request_too_large,
 };
 
 struct ErrorInfo {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/saved_conversation.h"
-#include "cli/tiny_processor.h"
+#include "model/tiny_processor.h"
 
 namespace qvl {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "cli/tiny_processor.h"
+#include "model/tiny_processor.h"
 
 namespace qvl {
 namespace {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cli/batch.h"
 #include "cli/commands.h"
 #include "cli/generation.h"
 #include "cli/inputs.h"
@@ -23,6 +24,9 @@ struct RunFlags {
   EngineFlags engine;
   SamplingFlags sampling;
   std::vector<std::string> inputs;
+  std::string batch;
+  std::string output;
+  int64_t max_num_seqs = BatchFlags().max_num_seqs;
   std::string system;
   double fps = 24.0;
   int logprobs = -1;
@@ -202,7 +206,23 @@ Status choose_model(RunFlags& flags) {
   return {};
 }
 
+int batch(const RunFlags& flags) {
+  if (!flags.inputs.empty()) {
+    return fail(
+        {ErrorCode::bad_flag, "found inputs too, expected those of the file alone", "--batch"});
+  }
+  return run_batch({.engine = flags.engine,
+                    .sampling = flags.sampling,
+                    .input = flags.batch,
+                    .output = flags.output,
+                    .max_num_seqs = flags.max_num_seqs});
+}
+
 int run(RunFlags flags) {
+  if (!flags.batch.empty()) return batch(flags);
+  if (!flags.output.empty()) {
+    return fail({ErrorCode::bad_flag, "expected --batch with it", "--output"});
+  }
   const Status chosen = choose_model(flags);
   if (!chosen) return fail(chosen.error());
   Result<Prepared> prepared = prepare(flags.engine);
@@ -264,6 +284,15 @@ void add_run(CLI::App& app, int& exit_code) {
       "pictures, folders of frames and text, in any order; - is text on the standard input");
   add_engine_flags(run_app, flags->engine);
   add_sampling_flags(run_app, flags->sampling);
+  run_app.add_option("--batch", flags->batch,
+                     "file of requests in OpenAI's batch format, one per line");
+  run_app.add_option("-o,--output", flags->output,
+                     "with --batch: file to which answers are appended; what is there is not "
+                     "answered again");
+  run_app
+      .add_option("--max-num-seqs", flags->max_num_seqs,
+                  "with --batch: requests that run at the same time")
+      ->capture_default_str();
   run_app.add_option("--system", flags->system, "system message");
   run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
       ->check(CLI::Range(0.001, 1000.0))

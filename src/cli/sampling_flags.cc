@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "cli/engine_flags.h"
+#include "model/sampling_defaults.h"
 
 namespace qvl {
 namespace {
@@ -88,15 +89,10 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags) {
 Result<ChosenSampling> choose_sampling(const SamplingFlags& flags,
                                        const GenerationConfig& checkpoint,
                                        const Tokenizer& tokenizer) {
-  const GenerationConfig unsampled{.eos_token_ids = checkpoint.eos_token_ids,
-                                   .repetition_penalty = checkpoint.repetition_penalty,
-                                   .presence_penalty = checkpoint.presence_penalty,
-                                   .frequency_penalty = checkpoint.frequency_penalty,
-                                   .max_new_tokens = checkpoint.max_new_tokens};
-  const GenerationConfig& g = checkpoint.do_sample ? checkpoint : unsampled;
+  const GenerationConfig g = effective_generation(checkpoint);
   ChosenSampling out;
   SamplingParams& p = out.params;
-  if (checkpoint.do_sample) p.temperature = 1.0F;
+  p = default_sampling(checkpoint, tokenizer);
   Merge merge;
   merge.choose("temperature", p.temperature, flags.temperature, g.temperature);
   merge.choose("top_k", p.top_k, flags.top_k, g.top_k);
@@ -124,12 +120,6 @@ Result<ChosenSampling> choose_sampling(const SamplingFlags& flags,
   p.stop_token_ids = flags.stop_token_ids;
   p.include_stop_str_in_output = flags.include_stop_str_in_output;
   p.ignore_eos = flags.ignore_eos;
-  p.eos_token_ids = g.eos_token_ids;
-  if (p.eos_token_ids.empty()) {
-    for (const char* name : {"<|im_end|>", "<|endoftext|>"}) {
-      if (const auto id = tokenizer.added_token(name)) p.eos_token_ids.push_back(*id);
-    }
-  }
   const Status valid = validate(p);
   if (!valid) return valid.error();
   return out;

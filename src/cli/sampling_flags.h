@@ -42,10 +42,9 @@ struct ChosenSampling {
   std::string origins;
 };
 
-/// A flag goes before the checkpoint, the checkpoint before the built-in default. A checkpoint that
-/// does not ask for do_sample is greedy, and its limits count only if it does. Error bad_flag for a
-/// flag that cannot be read, bad_sampling for a number out of range. Unless the checkpoint names
-/// them, <|im_end|> and <|endoftext|> end an answer.
+/// A flag goes before the checkpoint (model/sampling_defaults.h), the checkpoint before the
+/// built-in default. Error bad_flag for a flag that cannot be read, bad_sampling for a number out
+/// of range.
 Result<ChosenSampling> choose_sampling(const SamplingFlags& flags,
                                        const GenerationConfig& checkpoint,
                                        const Tokenizer& tokenizer);

@@ -85,6 +85,14 @@ constexpr std::array kErrors = {
               "start it again; if it stops again, please report the message"},
     ErrorInfo{ErrorCode::engine_draining, "engine_draining", "the engine is shutting down",
               "send the request to another one, or again later"},
+    ErrorInfo{ErrorCode::bad_request, "bad_request", "the request is not usable",
+              "correct it and send it again"},
+    ErrorInfo{ErrorCode::unsupported_field, "unsupported_field", "this is not supported",
+              "leave it out"},
+    ErrorInfo{ErrorCode::unknown_model, "unknown_model", "this model is not served here",
+              "leave the field out, or name the model that is loaded"},
+    ErrorInfo{ErrorCode::request_too_large, "request_too_large", "the request is too large",
+              "split it, or scale its pictures down"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -43,8 +43,14 @@ class DocumentBuilder final : public nlohmann::json_sax<json> {
   }
 
   bool parse_error(size_t position, const std::string& /*token*/,
-                   const nlohmann::detail::exception& /*error*/) override {
-    problem_ = fmt::format("syntax error near byte {}", position);
+                   const nlohmann::detail::exception& error) override {
+    // The parser's own words stop where it begins to quote the text.
+    std::string_view what = error.what();
+    what = what.substr(0, what.find("; last read"));
+    const char* const reason = what.find("surrogate") != what.npos ? ": a lone surrogate"
+                               : what.find("UTF-8") != what.npos   ? ": a byte that is not UTF-8"
+                                                                   : "";
+    problem_ = fmt::format("syntax error near byte {}{}", position, reason);
     return false;
   }
 

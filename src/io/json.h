@@ -2,7 +2,7 @@
 
 /// The small JSON files of a checkpoint: parsed within limits and read field by field. Nothing here
 /// throws on foreign text, and every message says what was found and what was expected.
-/// Only the .cc files of this folder include this header.
+/// Only .cc files include this header.
 
 #include <nlohmann/json.hpp>
 #include <optional>

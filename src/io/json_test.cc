@@ -27,7 +27,9 @@ TEST(ParseJson, SaysWhereTheSyntaxBreaks) {
   EXPECT_EQ(problem(""), "syntax error near byte 1");
   EXPECT_EQ(problem("{} x"), "syntax error near byte 4");
   EXPECT_EQ(problem("[1e999]"), "syntax error near byte 6");
-  EXPECT_EQ(problem("\"\xff\""), "syntax error near byte 2");
+  EXPECT_EQ(problem("\"\xff\""), "syntax error near byte 2: a byte that is not UTF-8");
+  EXPECT_EQ(problem(R"(["\ud800"])"), "syntax error near byte 9: a lone surrogate");
+  EXPECT_EQ(problem(R"(["\udc00"])"), "syntax error near byte 8: a lone surrogate");
 }
 
 TEST(ParseJson, RefusesANameThatAppearsTwice) {

@@ -79,8 +79,12 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   const Result<TemplateSource> source =
       find_template(model.text_folder, options.chat_template_file);
   if (!source) return source.error();
-  Result<ChatTemplate> chat_template = ChatTemplate::parse(source->text, source->path);
-  if (!chat_template) return chat_template.error();
+  // Errors of rendering reach those who sent the conversation: they name the file, not its place.
+  Result<ChatTemplate> chat_template =
+      ChatTemplate::parse(source->text, std::filesystem::path(source->path).filename());
+  if (!chat_template) {
+    return Error{chat_template.error().code, chat_template.error().detail, source->path};
+  }
 
   Processor processor(std::move(*tokenizer), std::move(*chat_template), model.config);
   processor.image_config_ = model.image_processor;
@@ -97,6 +101,30 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   return processor;
 }
 
+Result<MediaItem> Processor::scaled(const Image& image, const ImageOptions& options) const {
+  const ProcessorConfig& c = image_config_;
+  const Result<Size> size =
+      scaled_size(image.size, within_edge(options, max_image_edge_), image_budgets_);
+  if (!size) return size.error();
+  const Image resized = resize_bicubic(image, *size);
+  MediaItem item;
+  item.source = image.size;
+  item.patches = make_patches({&resized, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
+  return item;
+}
+
+Result<MediaItem> Processor::image(std::span<const uint8_t> bytes, const ImageLimits& limits,
+                                   MediaTimings& timings, const ImageOptions& options) const {
+  const Stopwatch decode;
+  const Result<Image> image = decode_image(bytes, limits);
+  if (!image) return image.error();
+  timings.decode_ms += decode.ms();
+  const Stopwatch resize;
+  Result<MediaItem> item = scaled(*image, options);
+  timings.resize_ms += resize.ms();
+  return item;
+}
+
 Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings,
                                    const ImageOptions& options) const {
   const Stopwatch decode;
@@ -104,14 +132,8 @@ Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timing
   if (!image) return image.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
-  const ProcessorConfig& c = image_config_;
-  const Result<Size> size =
-      scaled_size(image->size, within_edge(options, max_image_edge_), image_budgets_);
-  if (!size) return Error{size.error().code, size.error().detail, path};
-  const Image resized = resize_bicubic(*image, *size);
-  MediaItem item;
-  item.source = image->size;
-  item.patches = make_patches({&resized, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
+  Result<MediaItem> item = scaled(*image, options);
+  if (!item) return Error{item.error().code, item.error().detail, path};
   timings.resize_ms += resize.ms();
   return item;
 }
@@ -143,27 +165,81 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
 namespace {
 
 nlohmann::ordered_json template_context(const nlohmann::ordered_json& messages,
-                                        const nlohmann::ordered_json& tools) {
-  nlohmann::ordered_json context;
+                                        const nlohmann::ordered_json& tools,
+                                        const PromptOptions& options) {
+  nlohmann::ordered_json context = options.template_variables;
   context["messages"] = messages;
   context["tools"] = tools;
-  context["add_generation_prompt"] = true;
+  context["add_generation_prompt"] = options.add_generation_prompt;
   return context;
+}
+
+std::string_view stripped(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\n\r\f\v";
+  const size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+}
+
+/// The last text of a message.
+std::string final_text(const nlohmann::ordered_json& message) {
+  const auto content = message.find("content");
+  if (content == message.end()) return {};
+  if (content->is_string()) return content->get<std::string>();
+  for (auto part = content->rbegin(); part != content->rend(); ++part) {
+    if (part->is_object() && part->contains("text")) return (*part)["text"].get<std::string>();
+  }
+  return {};
+}
+
+/// Cuts what the template puts behind the text of the last message.
+/// Source: render_jinja_template, transformers utils/chat_template_utils.py.
+Status cut_after_final_message(std::vector<TextPiece>& pieces,
+                               const nlohmann::ordered_json& messages) {
+  const Error missing{ErrorCode::bad_messages,
+                      "the text of the last message is not in the rendered conversation, so that "
+                      "it cannot be continued",
+                      "continue_final_message"};
+  if (!messages.is_array() || messages.empty()) return missing;
+  const std::string text = final_text(messages.back());
+  const std::string_view core = stripped(text);
+  std::string rendered;
+  for (const TextPiece& piece : pieces) rendered += piece.text;
+  const size_t found = rendered.rfind(core);
+  if (core.empty() || found == std::string::npos) return missing;
+  const bool whole = std::string_view(rendered).substr(found).starts_with(text);
+  size_t left = found + (whole ? text.size() : core.size());
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (left > pieces[i].text.size()) {
+      left -= pieces[i].text.size();
+      continue;
+    }
+    pieces[i].text.resize(left);
+    pieces.resize(i + 1);
+  }
+  return {};
 }
 
 }  // namespace
 
 Result<Prompt> Processor::prompt(const nlohmann::ordered_json& messages,
                                  const nlohmann::ordered_json& tools,
-                                 std::span<const MediaItem> media) const {
-  Result<std::vector<TextPiece>> pieces = template_.render(template_context(messages, tools));
+                                 std::span<const MediaItem> media,
+                                 const PromptOptions& options) const {
+  Result<std::vector<TextPiece>> pieces =
+      template_.render(template_context(messages, tools, options));
   if (!pieces) return pieces.error();
+  if (options.continue_final_message) {
+    const Status cut = cut_after_final_message(*pieces, messages);
+    if (!cut) return cut.error();
+  }
   return build_prompt(tokenizer_, config_, std::move(*pieces), media, video_wrapper_);
 }
 
 Result<std::string> Processor::render(const nlohmann::ordered_json& messages,
                                       const nlohmann::ordered_json& tools) const {
-  const Result<std::vector<TextPiece>> pieces = template_.render(template_context(messages, tools));
+  const Result<std::vector<TextPiece>> pieces =
+      template_.render(template_context(messages, tools, {}));
   if (!pieces) return pieces.error();
   std::string text;
   for (const TextPiece& piece : *pieces) text += piece.text;

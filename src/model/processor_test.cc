@@ -104,8 +104,14 @@ TEST_F(ProcessorTemplateTest, IsFoundWhereverCheckpointsKeepIt) {
 
 TEST_F(ProcessorTemplateTest, ErrorsNameItsFileAndLine) {
   write("chat_template.jinja", "one\n{% if %}");
-  EXPECT_NE(render().find((folder_ / "chat_template.jinja").string() + ":2: "), std::string::npos)
-      << render();
+  EXPECT_TRUE(render().starts_with((folder_ / "chat_template.jinja").string() + ": ")) << render();
+  EXPECT_NE(render().find(": chat_template.jinja:2: "), std::string::npos) << render();
+}
+
+TEST_F(ProcessorTemplateTest, ErrorsOfAConversationDoNotTellItsFolder) {
+  write("chat_template.jinja", "one\n{{ 1 / 0 }}");
+  EXPECT_NE(render().find("chat_template.jinja:2: "), std::string::npos) << render();
+  EXPECT_EQ(render().find(folder_.string()), std::string::npos) << render();
 }
 
 }  // namespace

@@ -1,0 +1,23 @@
+#pragma once
+
+/// `qvl run MODEL --batch`: the requests of a file, several at a time on one engine.
+
+#include <string>
+
+#include "cli/engine_flags.h"
+#include "cli/sampling_flags.h"
+
+namespace qvl {
+
+struct BatchFlags {
+  EngineFlags engine;
+  SamplingFlags sampling;  ///< where a request says nothing
+  std::string input;       ///< OpenAI's batch format, a request per line
+  std::string output;      ///< lines are appended as requests end
+  int64_t max_num_seqs = 8;
+};
+
+/// The exit status: 0 when every request has its line, whatever it says; 130 after Ctrl-C.
+int run_batch(const BatchFlags& flags);
+
+}  // namespace qvl
