@@ -44,6 +44,8 @@ enum class ErrorCode {
   remote_input,
   bad_command,
   context_full,
+  listen_failed,
+  open_without_key,
 };
 
 struct ErrorInfo {

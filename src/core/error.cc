@@ -81,6 +81,11 @@ constexpr std::array kErrors = {
         ErrorCode::context_full, "context_full", "the conversation fills the context",
         "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
         "kept"},
+    ErrorInfo{ErrorCode::listen_failed, "listen_failed", "the server cannot listen there",
+              "choose another --host or --port, or stop the program that has it"},
+    ErrorInfo{ErrorCode::open_without_key, "open_without_key",
+              "the server would be open to other machines without a key",
+              "set --api-key, or listen on 127.0.0.1"},
 };
 
 constexpr bool table_is_in_enum_order() {
