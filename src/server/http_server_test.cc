@@ -365,7 +365,7 @@ TEST_F(HttpServerTest, ARequestThatIsDroppedIsAnswered500) {
   client.send(request("GET", "/half"));
   const std::string half = client.read_all();
   EXPECT_TRUE(has(half, "4\r\nhalf\r\n"));
-  EXPECT_FALSE(has(half, "0\r\n\r\n"));  // the client can tell that it is not complete
+  EXPECT_FALSE(has(half, "\r\n0\r\n\r\n"));  // the client can tell that it is not complete
 }
 
 TEST_F(HttpServerTest, StreamsAreChunkedForHttp11) {
@@ -379,7 +379,7 @@ TEST_F(HttpServerTest, StreamsAreChunkedForHttp11) {
   EXPECT_EQ(stream.write(""), Written::accepted);
   EXPECT_EQ(stream.write(std::string(17, 'x')), Written::accepted);
   stream.finish();
-  EXPECT_EQ(client.read_until("0\r\n\r\n"), "11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
+  EXPECT_EQ(client.read_until("\r\n0\r\n\r\n"), "11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
   EXPECT_EQ(body_of(client.get("/echo?next")), "next");
 }
 
@@ -408,7 +408,7 @@ TEST_F(HttpServerTest, EventsHavePrefixesAndPingsFillSilence) {
   stream.event("two\nlines");
   EXPECT_TRUE(has(client.read_until("lines\n\n"), "data: two\ndata: lines\n\n"));
   stream.finish();
-  EXPECT_TRUE(has(client.read_until("0\r\n\r\n"), "0\r\n\r\n"));
+  EXPECT_TRUE(has(client.read_until("\r\n0\r\n\r\n"), "0\r\n\r\n"));
 }
 
 TEST_F(HttpServerTest, AnAbortedStreamHasNoEnd) {
@@ -420,7 +420,7 @@ TEST_F(HttpServerTest, AnAbortedStreamHasNoEnd) {
   const std::string response = client.read_all();
   EXPECT_TRUE(client.closed());
   EXPECT_TRUE(has(response, "4\r\nhalf\r\n"));
-  EXPECT_FALSE(has(response, "0\r\n\r\n"));
+  EXPECT_FALSE(has(response, "\r\n0\r\n\r\n"));
   EXPECT_TRUE(seen_cancels().empty());
 }
 
@@ -447,7 +447,7 @@ TEST_F(HttpServerTest, ASlowReaderMakesTheWriterWait) {
   stream.on_writable([&] { writable.set_value(); });
   auto ready = writable.get_future();
   EXPECT_EQ(ready.wait_for(milliseconds(20)), std::future_status::timeout);
-  std::thread reader([&] { client.read_until("0\r\n\r\n"); });
+  std::thread reader([&] { client.read_until("\r\n0\r\n\r\n"); });
   EXPECT_EQ(ready.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   EXPECT_EQ(stream.write(piece), Written::accepted);
   stream.finish();
@@ -647,7 +647,7 @@ TEST_F(HttpServerTest, TwoThousandStreamsAreServedAtOnce) {
   for (std::thread& thread : writers) thread.join();
   size_t complete = 0;
   for (TestClient& client : clients) {
-    const std::string all = client.read_until("0\r\n\r\n");
+    const std::string all = client.read_until("\r\n0\r\n\r\n");
     size_t events = 0;
     for (size_t at = 0; (at = all.find("data: token\n\n", at)) != std::string::npos; ++at) ++events;
     complete += events == 5;
@@ -743,7 +743,7 @@ TEST_F(HttpServerTest, DrainEndsHandlersThatDoNotAnswer) {
   sender.send(request("POST", "/echo", "Content-Length: 10\r\n") + "half");
   EXPECT_TRUE(eventually([&] { return server->connections() == 2; }));
   EXPECT_FALSE(server->drain(milliseconds(20)));
-  EXPECT_FALSE(has(client.read_all(), "0\r\n\r\n"));
+  EXPECT_FALSE(has(client.read_all(), "\r\n0\r\n\r\n"));
   EXPECT_TRUE(cancelled_with(CancelReason::shutdown));
 }
 
