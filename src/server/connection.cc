@@ -2,6 +2,8 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -316,7 +318,8 @@ Connection::Awaitable<void> Connection::pump() {
       const bool probe = input_ended_ && !probed;
       until = last_sent + (probe ? settings_.timeouts.half_close : settings_.timeouts.silence);
     }
-    co_await wait_for_wake(until);
+    co_await wait_for_wake(std::min(until, Clock::now() + settings_.timeouts.vanished));
+    if (has_peer_vanished()) lose(CancelReason::disconnected);
     if (Clock::now() < until || lost_) continue;
     probed = input_ended_;
     last_sent = Clock::now();
@@ -419,6 +422,18 @@ Connection::Awaitable<void> Connection::wait_for_wake(Clock::time_point until) {
 void Connection::notify() {
   woken_ = true;
   wake_timer_.cancel();
+}
+
+/// A client that reads nothing still confirms what the kernel asks it (its window is shut); one
+/// that is not there does not.
+bool Connection::has_peer_vanished() {
+  tcp_info info{};
+  socklen_t bytes = sizeof(info);
+  // Fails for a Unix socket, whose other end cannot vanish.
+  const int fd = socket_.native_handle();
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return false;
+  return info.tcpi_retransmits > 0 &&
+         std::chrono::milliseconds(info.tcpi_last_ack_recv) >= settings_.timeouts.vanished;
 }
 
 void Connection::lose(CancelReason reason) {

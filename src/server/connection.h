@@ -32,6 +32,7 @@ struct HttpTimeouts {
   Ms body_grace{5'000};  ///< then a body must have come at this rate or faster
   uint64_t body_bytes_per_second = 16 << 10;
   Ms write_stall{20'000};  ///< without one byte taken by the client's side
+  Ms vanished{5'000};      ///< without a sign from a client to which bytes are sent again and again
   Ms silence{15'000};      ///< of a stream of events before a ping
   Ms half_close{200};      ///< see Connection::pump
   Ms linger{1'000};        ///< for a client to read a refusal while it still sends
@@ -110,6 +111,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void open_exchange(const RequestHead* head, std::string_view id, std::vector<HttpHeader> headers);
   void call_handler(const Route& route, HttpRequest request);
+  bool has_peer_vanished();
   void lose(CancelReason reason);
   void reset_on_close();
   void notify();

@@ -54,10 +54,10 @@ std::string peer_key(const asio::ip::address& address) {
   return {bytes.begin(), bytes.begin() + 8};
 }
 
-/// A peer that vanished is noticed by keep-alive probes while nothing is sent, and by bytes that
-/// nobody confirms. The kernel applies the same limit to a window that stays shut, so it must be
-/// longer than what a slow reader is allowed.
-void set_tcp_options(tcp::socket& socket, const HttpTimeouts& timeouts) {
+/// A peer that vanished is noticed by keep-alive probes within ten seconds, as long as nothing is
+/// on its way to it; then by HttpTimeouts::vanished. TCP_USER_TIMEOUT would end both waits, but it
+/// also ends connections whose window stays shut, which slow readers may do for longer.
+void set_tcp_options(tcp::socket& socket) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   socket.set_option(asio::socket_base::keep_alive(true), ignored);
@@ -68,7 +68,6 @@ void set_tcp_options(tcp::socket& socket, const HttpTimeouts& timeouts) {
   set(TCP_KEEPIDLE, 5);
   set(TCP_KEEPINTVL, 1);
   set(TCP_KEEPCNT, 5);
-  set(TCP_USER_TIMEOUT, static_cast<int>(timeouts.write_stall.count()) + 1'000);
 }
 
 }  // namespace
@@ -278,7 +277,7 @@ void HttpServer::State::adopt(tcp::socket socket, IoThread& thread) {
   }
   const std::string key = peer_key(address);
   if (!enter(key, address.is_loopback())) return;
-  set_tcp_options(socket, options.timeouts);
+  set_tcp_options(socket);
   serve(std::move(socket), address.to_string(), key, thread);
 }
 

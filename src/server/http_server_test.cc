@@ -542,6 +542,32 @@ TEST_F(HttpServerTest, AResetWhileStreamingIsNoticedOnce) {
   EXPECT_TRUE(nobody_is_connected());
 }
 
+TEST_F(HttpServerTest, AClientThatVanishesIsNoticedThoughItSaysNothing) {
+  options.timeouts.vanished = milliseconds(250);
+  TestClient client(address());
+  client.send(request("GET", "/stream"));
+  const ResponseWriter stream = writer();
+  client.read_until("\r\n\r\n");
+  client.vanish();
+  EXPECT_EQ(stream.write("lost"), Written::accepted);
+  EXPECT_TRUE(cancelled_with(CancelReason::disconnected));
+  EXPECT_TRUE(nobody_is_connected());
+}
+
+TEST_F(HttpServerTest, AReaderThatPausesHasNotVanished) {
+  options.stream_buffer_bytes = 10'000;
+  options.timeouts.vanished = milliseconds(50);
+  TestClient client(address(), 4'096);
+  client.send(request("GET", "/stream"));
+  const ResponseWriter stream = writer();
+  const std::string piece(10'000, 'x');
+  for (int i = 0; i < 300; ++i) {
+    stream.write(piece);
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_TRUE(seen_cancels().empty());
+}
+
 TEST_F(HttpServerTest, ACancelThatIsAskedForLateComesAtOnce) {
   std::promise<ResponseWriter> promise;
   add("GET", "/bare", [&](const HttpRequest&, const ResponseWriter& w) { promise.set_value(w); });

@@ -3,6 +3,7 @@
 /// A client on a bare socket, for the tests of the server: it sends what no library would.
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -58,6 +59,12 @@ class TestClient {
   void close() {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
+  }
+  /// Receives nothing any more, not even in the kernel: as if the machine had lost its network.
+  void vanish() {
+    sock_filter drop_all{.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = 0};
+    const sock_fprog program{.len = 1, .filter = &drop_all};
+    setsockopt(fd_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
   }
   void reset() {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
