@@ -333,6 +333,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpServerOptions options,
 
 HttpServer::HttpServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
+// NOLINTNEXTLINE(bugprone-exception-escape): without memory to post a word, the process ends.
 HttpServer::~HttpServer() { state_->stop(); }
 
 const std::vector<std::string>& HttpServer::addresses() const { return state_->addresses; }

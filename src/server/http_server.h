@@ -50,7 +50,7 @@ class HttpServer {
   /// Errors: listen_failed, open_without_key.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, Router router);
   /// Ends at once what drain() has not ended.
-  ~HttpServer();
+  ~HttpServer();  // NOLINT(bugprone-exception-escape): see its definition
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 

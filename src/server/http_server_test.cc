@@ -737,7 +737,7 @@ TEST_F(HttpServerTest, DrainClosesWhatIsIdleAndWaitsForTheRest) {
       std::async(std::launch::async, [&] { return server->drain(std::chrono::hours(1)); });
   EXPECT_EQ(idle.read_all(), "");
   EXPECT_TRUE(idle.closed());
-  EXPECT_FALSE(TestClient(address()).connected());
+  EXPECT_TRUE(eventually([&] { return !TestClient(address()).connected(); }));
   EXPECT_TRUE(eventually([&] { return server->connections() == 1; }));
   answer.json(200, "{}");
   const std::string response = busy.read_all();

@@ -40,7 +40,9 @@ class TestClient {
   }
   ~TestClient() { close(); }
   TestClient(TestClient&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), connected_(other.connected_), input_(other.input_) {}
+      : fd_(std::exchange(other.fd_, -1)),
+        connected_(other.connected_),
+        input_(std::move(other.input_)) {}
 
   bool connected() const { return connected_; }
   int fd() const { return fd_; }

@@ -24,32 +24,32 @@ using Buckets = Histogram::BucketBoundaries;
 
 // Buckets as vLLM has them: a dashboard's quantiles depend on them.
 const Buckets& first_token_buckets() {
-  static const Buckets kBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
-                                   1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
-  return kBuckets;
+  static const Buckets buckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                  1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+  return buckets;
 }
 const Buckets& token_buckets() {
-  static const Buckets kBuckets = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
-                                   .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
-  return kBuckets;
+  static const Buckets buckets = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
+                                  .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
+  return buckets;
 }
 const Buckets& request_buckets() {
-  static const Buckets kBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
-                                   30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-  return kBuckets;
+  static const Buckets buckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                                  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+  return buckets;
 }
 const Buckets& step_buckets() {
-  static const Buckets kBuckets = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
-  return kBuckets;
+  static const Buckets buckets = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+  return buckets;
 }
 const Buckets& media_buckets() {
-  static const Buckets kBuckets = {.001, .0025, .005, .01, .025, .05, .1,
-                                   .25,  .5,    1,    2.5, 5,    10,  30};
-  return kBuckets;
+  static const Buckets buckets = {.001, .0025, .005, .01, .025, .05, .1,
+                                  .25,  .5,    1,    2.5, 5,    10,  30};
+  return buckets;
 }
 const Buckets& http_buckets() {
-  static const Buckets kBuckets = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
-  return kBuckets;
+  static const Buckets buckets = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
+  return buckets;
 }
 
 /// 1, 2, 5, 10, 20, 50, ... up to `most`.
