@@ -50,6 +50,8 @@ enum class ErrorCode {
   unsupported_field,
   unknown_model,
   request_too_large,
+  listen_failed,
+  open_without_key,
 };
 
 struct ErrorInfo {

@@ -93,6 +93,11 @@ constexpr std::array kErrors = {
               "leave the field out, or name the model that is loaded"},
     ErrorInfo{ErrorCode::request_too_large, "request_too_large", "the request is too large",
               "split it, or scale its pictures down"},
+    ErrorInfo{ErrorCode::listen_failed, "listen_failed", "the server cannot listen there",
+              "choose another --host or --port, or stop the program that has it"},
+    ErrorInfo{ErrorCode::open_without_key, "open_without_key",
+              "the server would be open to other machines without a key",
+              "set --api-key, or listen on 127.0.0.1"},
 };
 
 constexpr bool table_is_in_enum_order() {

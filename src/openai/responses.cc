@@ -105,6 +105,7 @@ WireJson finish_reason_json(FinishReason reason) {
     case FinishReason::length:
       return "length";
     case FinishReason::cancelled:
+    case FinishReason::deadline:
       return "abort";
     case FinishReason::error:
       break;
