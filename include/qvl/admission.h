@@ -36,8 +36,10 @@ class Admission {
     ~Ticket();
     explicit operator bool() const { return state_ != nullptr; }
     const RequestCost& cost() const { return cost_; }
-    /// What is known better now; no part of it may grow.
-    void reduce(const RequestCost& cost);
+    /// What is known better now. May exceed the limits: others wait for it.
+    void update(const RequestCost& cost);
+    /// A ticket of its own for a part of this one.
+    Ticket split(const RequestCost& part);
 
    private:
     friend class Admission;

@@ -101,6 +101,7 @@ struct EngineStats {
   Use feature_rows;  ///< of pictures, one per token
 
   int64_t steps = 0;
+  int64_t ended = 0;             ///< answers, in whatever way
   int64_t prompt_tokens = 0;     ///< computed, again ones included
   int64_t generated_tokens = 0;  ///< sent
   int64_t preemptions = 0;       ///< answers that gave way and were computed again

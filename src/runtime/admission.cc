@@ -38,14 +38,25 @@ Admission::Ticket::~Ticket() {
   --state_->tickets;
 }
 
-void Admission::Ticket::reduce(const RequestCost& cost) {
-  require(state_ && cost.answers <= cost_.answers && cost.prompt_tokens <= cost_.prompt_tokens &&
-              cost.media_bytes <= cost_.media_bytes,
-          "a reservation grows");
+void Admission::Ticket::update(const RequestCost& cost) {
+  require(state_ != nullptr, "a ticket that is used up changes");
   const std::lock_guard lock(state_->mutex);
   state_->add(cost_, -1);
   state_->add(cost, 1);
   cost_ = cost;
+}
+
+Admission::Ticket Admission::Ticket::split(const RequestCost& part) {
+  require(state_ != nullptr, "a ticket that is used up is split");
+  Ticket out;
+  out.state_ = state_;
+  out.cost_ = part;
+  cost_.answers -= part.answers;
+  cost_.prompt_tokens -= part.prompt_tokens;
+  cost_.media_bytes -= part.media_bytes;
+  const std::lock_guard lock(state_->mutex);
+  ++state_->tickets;
+  return out;
 }
 
 Admission::Admission(const Limits& limits) : state_(std::make_shared<State>()) {

@@ -183,7 +183,7 @@ TEST(AsyncEngine, MemoryForMediaIsReservedBeforeTheRequestIsThere) {
   Result<Admission::Ticket> ticket = engine.admission().reserve({.media_bytes = 900});
   ASSERT_TRUE(ticket);
   EXPECT_FALSE(engine.admission().reserve({.media_bytes = 101}));
-  ticket->reduce({.media_bytes = 200});
+  ticket->update({.media_bytes = 200});
   EXPECT_TRUE(engine.admission().reserve({.media_bytes = 800}));
   Result<EventStream> stream = engine.submit(request(1, 3), std::move(*ticket));
   EXPECT_EQ(read_all(*stream).size(), 3U);

@@ -390,6 +390,7 @@ void EngineImpl::finish(Job& job, FinishReason reason, Event event, std::vector<
   event.usage.completion_tokens = s.generated();
   event.timings = job.timings;
   events.push_back(std::move(event));
+  ++stats_.ended;
 }
 
 void EngineImpl::forget(TaskId id) {

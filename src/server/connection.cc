@@ -103,7 +103,7 @@ Connection::Awaitable<Connection::Next> Connection::serve_request() {
   const Progress progress = co_await read_head(parser);
   const Clock::time_point begin = Clock::now();
   AccessRecord record{.method = "-", .route = "-"};
-  Admission admission;
+  GateAnswer admission;
   if (progress == Progress::more) {  // the bytes ended, or their time
     if (!timed_out_ || idle_) co_return Next::close;
     timed_out_ = false;
@@ -245,7 +245,7 @@ void Connection::call_handler(const Route& route, HttpRequest request) {
 /// connection: what follows on it cannot be told from the body.
 Connection::Awaitable<Connection::Next> Connection::refuse(const RequestHead* head,
                                                            AccessRecord record,
-                                                           Admission& admission) {
+                                                           GateAnswer& admission) {
   const HttpError& error = *admission.refusal;
   const std::string id = head ? std::string(record.id) : make_request_id();
   record.id = id;

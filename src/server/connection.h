@@ -99,7 +99,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Awaitable<Progress> read_head(HeadParser& parser);
   Awaitable<std::optional<HttpError>> read_body(HttpRequest& request);
   /// `head` is null if it could not be read.
-  Awaitable<Next> refuse(const RequestHead* head, AccessRecord record, Admission& admission);
+  Awaitable<Next> refuse(const RequestHead* head, AccessRecord record, GateAnswer& admission);
   Awaitable<Next> answer(AccessRecord record, Clock::time_point begin);
   Awaitable<void> pump();
   Awaitable<void> watch();

@@ -52,7 +52,7 @@ std::string read_requests(std::string_view input, size_t step) {
     require(head.path.front() == '/' && head.path.find("//") == std::string::npos &&
             head.path.find_first_of("%\\?#\r\n") == std::string::npos);
     require(qvl::is_host(head.host) && head.content_length <= limits.body_bytes);
-    const qvl::Admission admission = gate().admit(head);
+    const qvl::GateAnswer admission = gate().admit(head);
     const bool routed = admission.route && !admission.refusal;
     require(routed + admission.preflight + admission.refusal.has_value() == 1);
     if (admission.refusal) story += std::to_string(admission.refusal->status);

@@ -42,7 +42,7 @@ RequestGate::RequestGate(const std::vector<std::string>& addresses, const AuthOp
       router_(std::move(router)) {}
 
 std::optional<HttpError> RequestGate::check_origin(const RequestHead& head,
-                                                   Admission& admission) const {
+                                                   GateAnswer& admission) const {
   const std::string_view origin = head.header("origin");
   if (!origins_.empty() && !any_origin_) admission.headers.push_back({"vary", "Origin"});
   if (origin.empty() || is_own_origin(origin, head.host)) return std::nullopt;
@@ -60,7 +60,7 @@ std::optional<HttpError> RequestGate::check_origin(const RequestHead& head,
 }
 
 std::optional<HttpError> RequestGate::check_key(const RequestHead& head,
-                                                Admission& admission) const {
+                                                GateAnswer& admission) const {
   const Access access = admission.route->access;
   if (access == Access::open || (access == Access::key && keys_.empty())) return std::nullopt;
   if (access == Access::admin && admin_keys_.empty()) {
@@ -75,8 +75,8 @@ std::optional<HttpError> RequestGate::check_key(const RequestHead& head,
                                           : "the API key is not known here"};
 }
 
-Admission RequestGate::admit(const RequestHead& head) const {
-  Admission admission;
+GateAnswer RequestGate::admit(const RequestHead& head) const {
+  GateAnswer admission;
   if (!hosts_.allows(head.host)) {
     admission.refusal = {.status = 400,
                          .message =

@@ -15,7 +15,7 @@
 namespace qvl {
 
 /// What the gate says to a request: either a route, or the answer.
-struct Admission {
+struct GateAnswer {
   const Route* route = nullptr;
   std::string rest;  ///< what {id} of the route's path stands for
   std::optional<HttpError> refusal;
@@ -29,12 +29,12 @@ class RequestGate {
   /// `addresses` as in HttpServerOptions.
   RequestGate(const std::vector<std::string>& addresses, const AuthOptions& options, Router router);
 
-  Admission admit(const RequestHead& head) const;
+  GateAnswer admit(const RequestHead& head) const;
   const Router& router() const { return router_; }
 
  private:
-  std::optional<HttpError> check_origin(const RequestHead& head, Admission& admission) const;
-  std::optional<HttpError> check_key(const RequestHead& head, Admission& admission) const;
+  std::optional<HttpError> check_origin(const RequestHead& head, GateAnswer& admission) const;
+  std::optional<HttpError> check_key(const RequestHead& head, GateAnswer& admission) const;
 
   HostList hosts_;
   std::vector<std::string> origins_;

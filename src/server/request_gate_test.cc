@@ -32,7 +32,7 @@ Said ask(const AuthOptions& options, const std::string& method_and_path,
   const Progress progress =
       parser.advance(method_and_path + " HTTP/1.1\r\nHost: " + host + "\r\n" + headers + "\r\n");
   if (progress != Progress::done) return {.status = parser.error().status};
-  const Admission admission = gate.admit(parser.head());
+  const GateAnswer admission = gate.admit(parser.head());
   EXPECT_EQ(
       (admission.route && !admission.refusal) + admission.refusal.has_value() + admission.preflight,
       1);
