@@ -154,15 +154,19 @@ bool Scheduler::prefix_is_coming(const Task& task) const {
   });
 }
 
-/// Takes pages for all tokens known so far and the next. One more per running task stays available,
-/// so that what has just started need not make room at once for those that grow.
+/// Takes pages for all tokens known so far and the next. One more stays available per running task
+/// that may need more, so that what has just started need not make room at once for it.
 bool Scheduler::admit(Task& task) {
   Sequence& s = task.sequence;
   std::vector<int32_t> pages = blocks_.take_known(task.reusable_keys());
   const auto shared = static_cast<int64_t>(pages.size());
   const int64_t last = s.prompt_tokens + task.max_tokens;
   const int64_t fresh = pages_for(std::min(task.tokens() + 1, last)) - shared;
-  const int64_t spare = static_cast<int64_t>(running_.size());
+  const int64_t spare = std::count_if(running_.begin(), running_.end(), [](const Task* other) {
+    const Sequence& o = other->sequence;
+    return pages_for(o.prompt_tokens + other->max_tokens) >
+           static_cast<int64_t>(o.block_table.size());
+  });
   std::optional<std::vector<int32_t>> taken;
   if (fresh + spare <= blocks_.available_pages()) taken = blocks_.take(fresh);
   if (!taken) {

@@ -150,6 +150,16 @@ TEST_F(SchedulerTest, TheLastInOrderGivesItsPagesToTheFirst) {
   EXPECT_EQ(step(), "replay b[1,65)");
 }
 
+TEST_F(SchedulerTest, NoPageIsKeptForTasksThatHaveAllTheyCanNeed) {
+  config_.kv_pages = 4;
+  restart();
+  for (const char* name : {"a", "b", "c", "d"}) add(name, {.prompt = 10, .max_tokens = 54});
+  EXPECT_EQ(step(), "prefill a[0,10) | prefill b[0,10) | prefill c[0,10) | prefill d[0,10)");
+  restart();
+  for (const char* name : {"a", "b", "c", "d"}) add(name, {.prompt = 10, .max_tokens = 55});
+  EXPECT_EQ(step(), "prefill a[0,10) | prefill b[0,10)");
+}
+
 TEST_F(SchedulerTest, ASharedPrefixIsComputedOnceAndTheNextOneWaitsForIt) {
   add("a", {.prompt = 130, .family = 1});
   add("b", {.prompt = 150, .family = 1});
