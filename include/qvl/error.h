@@ -44,6 +44,7 @@ enum class ErrorCode {
   remote_input,
   bad_command,
   context_full,
+  bad_settings,
 };
 
 struct ErrorInfo {

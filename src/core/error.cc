@@ -81,6 +81,8 @@ constexpr std::array kErrors = {
         ErrorCode::context_full, "context_full", "the conversation fills the context",
         "ask for less, /clear, or begin again with a larger --max-model-len; what was said is "
         "kept"},
+    ErrorInfo{ErrorCode::bad_settings, "bad_settings", "the file of settings is not usable",
+              "write one flag a line without its dashes, such as max-model-len: 32k"},
 };
 
 constexpr bool table_is_in_enum_order() {
