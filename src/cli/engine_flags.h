@@ -24,6 +24,7 @@ struct EngineFlags {
   std::string min_pixels;
   std::string video_wrapper = "replaced";
   std::string chat_template;
+  std::string speculative_config;
   int threads = 0;
   bool cpu_only = false;
   bool enable_prefix_caching = true;
