@@ -52,6 +52,7 @@ enum class ErrorCode {
   request_too_large,
   listen_failed,
   open_without_key,
+  bad_settings,
 };
 
 struct ErrorInfo {

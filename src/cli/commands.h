@@ -12,6 +12,7 @@ namespace qvl {
 enum ExitCode : int { kSuccess = 0, kFailure = 1, kUsage = 2 };
 
 void add_run(CLI::App& app, int& exit_code);
+void add_serve(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_tokens(CLI::App& app, int& exit_code);
 void add_parity(CLI::App& app, int& exit_code);

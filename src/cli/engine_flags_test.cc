@@ -172,12 +172,14 @@ TEST(Environment, SettingsAreListedAndTypingErrorsFoundOut) {
   const Variable known("QVL_MEMORY", "12GiB");
   const Variable unknown("QVL_MEMROY", "12GiB");
   const Variable foreign("MAX_IMAGE_SIZE", "1024");
+  const Variable secret("VLLM_API_KEY", "token-abc");
   const std::vector<Setting> settings = environment_settings(Program({"run"}).app());
   std::string list;
   for (const Setting& s : settings) {
     list += s.name + "=" + s.value + (s.is_known ? " known\n" : " unknown\n");
   }
-  EXPECT_EQ(list, "MAX_IMAGE_SIZE=1024 known\nQVL_MEMORY=12GiB known\nQVL_MEMROY=12GiB unknown\n");
+  EXPECT_EQ(list, "MAX_IMAGE_SIZE=1024 known\nQVL_MEMORY=12GiB known\nQVL_MEMROY=12GiB unknown\n"
+            "VLLM_API_KEY=(set) known\n");
 }
 
 }  // namespace

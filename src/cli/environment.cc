@@ -20,6 +20,9 @@ struct Alias {
 /// What other programs call it.
 constexpr std::array kAliases = {
     Alias{"MAX_IMAGE_SIZE", "--max-image-size"},
+    Alias{"QUANTIZE", "--quantization"},
+    Alias{"ENABLE_SLIDING_WINDOW", "--enable-sliding-window"},
+    Alias{"VLLM_API_KEY", "--api-key"},
 };
 
 /// Variables that are read elsewhere than as a flag.
@@ -28,16 +31,6 @@ constexpr std::array kOtherVariables = {"QVL_DATA_DIR"};
 bool is_set(const std::string& name) {
   const char* const value = std::getenv(name.c_str());
   return value != nullptr && *value != '\0';
-}
-
-/// The variable to read for an option: its own, or a foreign name that is set.
-std::string variable_for(const std::string& flag) {
-  std::string own = environment_name(flag);
-  if (is_set(own)) return own;
-  for (const Alias& alias : kAliases) {
-    if (flag == alias.flag && is_set(alias.foreign)) return alias.foreign;
-  }
-  return own;
 }
 
 /// "--max-model-len"; empty for positional arguments and --help.
@@ -67,13 +60,22 @@ std::string environment_name(const std::string& flag) {
   return name;
 }
 
+std::string environment_variable(const std::string& flag) {
+  std::string own = environment_name(flag);
+  if (is_set(own)) return own;
+  for (const Alias& alias : kAliases) {
+    if (flag == alias.flag && is_set(alias.foreign)) return alias.foreign;
+  }
+  return own;
+}
+
 void read_environment(CLI::App& root) {
   for (CLI::App* const command : root.get_subcommands({})) {
     // Called when the command's name is met, before its arguments are read.
     command->preparse_callback([command](size_t) {
       for (CLI::Option* const option : command->get_options()) {
         const std::string flag = flag_of(*command, *option);
-        if (!flag.empty()) option->envname(variable_for(flag));
+        if (!flag.empty()) option->envname(environment_variable(flag));
       }
     });
     read_environment(*command);
@@ -92,7 +94,9 @@ std::vector<Setting> environment_settings(const CLI::App& root) {
     const std::string name(text.substr(0, equals));
     const bool is_known = known.contains(name);
     if (!is_known && !name.starts_with("QVL_")) continue;
-    settings.push_back({name, std::string(text.substr(equals + 1)), is_known});
+    const bool is_secret = name.ends_with("_KEY");
+    settings.push_back(
+        {name, is_secret ? "(set)" : std::string(text.substr(equals + 1)), is_known});
   }
   std::sort(settings.begin(), settings.end(),
             [](const Setting& a, const Setting& b) { return a.name < b.name; });

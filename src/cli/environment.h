@@ -12,6 +12,9 @@ namespace qvl {
 /// --max-model-len → QVL_MAX_MODEL_LEN
 std::string environment_name(const std::string& flag);
 
+/// The variable to read for a flag: its own, or a foreign name that is set.
+std::string environment_variable(const std::string& flag);
+
 /// Lets the options of the command that will run be set from the environment; to be called when all
 /// commands are declared. Other commands' options are left alone, so that a setting for one does
 /// not break another.
@@ -19,7 +22,7 @@ void read_environment(CLI::App& root);
 
 struct Setting {
   std::string name;
-  std::string value;
+  std::string value;      ///< "(set)" instead of a key
   bool is_known = false;  ///< some command has the option; otherwise a typing error is likely
 };
 

@@ -1,11 +1,15 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/environment.h"
+#include "cli/serve_arguments.h"
 
 #ifndef QVL_VERSION
 #define QVL_VERSION "unknown"
@@ -30,6 +34,7 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = kSuccess;
   add_run(app, exit_code);
+  add_serve(app, exit_code);
   add_chat(app, exit_code);
   add_tokens(app, exit_code);
   add_parity(app, exit_code);
@@ -38,8 +43,17 @@ int run_program(int argc, char** argv) {
   add_inspect(app, exit_code);
   add_doctor(app, exit_code);
   read_environment(app);
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && arguments[0] == "serve") {
+    Result<ServeArguments> plain = serve_arguments({argv + 2, argv + argc});
+    if (!plain) return fail(plain.error());
+    for (const std::string& warning : plain->warnings) fmt::print(stderr, "qvl: {}\n", warning);
+    arguments.resize(1);
+    arguments.insert(arguments.end(), plain->arguments.begin(), plain->arguments.end());
+  }
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes a list
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {

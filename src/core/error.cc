@@ -98,6 +98,8 @@ constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::open_without_key, "open_without_key",
               "the server would be open to other machines without a key",
               "set --api-key, or listen on 127.0.0.1"},
+    ErrorInfo{ErrorCode::bad_settings, "bad_settings", "the file of settings is not usable",
+              "write one flag a line without its dashes, such as max-model-len: 32k"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -34,7 +34,7 @@ constexpr std::array kStatus = {
     StatusRow{ErrorCode::engine_draining, 503},   StatusRow{ErrorCode::bad_request, 400},
     StatusRow{ErrorCode::unsupported_field, 400}, StatusRow{ErrorCode::unknown_model, 404},
     StatusRow{ErrorCode::request_too_large, 413}, StatusRow{ErrorCode::listen_failed, 500},
-    StatusRow{ErrorCode::open_without_key, 500},
+    StatusRow{ErrorCode::open_without_key, 500},  StatusRow{ErrorCode::bad_settings, 500},
 };
 
 constexpr bool table_is_in_enum_order() {
