@@ -14,6 +14,7 @@
 #include "cli/serve_arguments.h"
 #include "cli/serve_flags.h"
 #include "core/host.h"
+#include "kernels/attention.h"
 #include "model/sampling_defaults.h"
 #include "server/access_log.h"
 #include "server/api.h"
@@ -123,6 +124,7 @@ Result<ApiOptions> api_options(const ServeFlags& flags, const Prepared& prepared
   ApiOptions options;
   options.version = QVL_VERSION;
   options.created = std::time(nullptr);
+  options.honours_priority = flags.scheduling_policy == "priority";
   options.request_timeout_ms = flags.request_timeout_s * 1e3;
   options.model = {.processor = &prepared.processor,
                    .names = served_names(flags, prepared.model.name),

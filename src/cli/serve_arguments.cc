@@ -272,7 +272,7 @@ Status Reader::read_command_line(const std::vector<std::string>& words) {
       words_.push_back(words[i++]);
       continue;
     }
-    const Status read = read_flag(words, i);
+    Status read = read_flag(words, i);
     if (!read) return read;
   }
   return {};
@@ -303,9 +303,9 @@ Status Reader::read_file_of_settings() {
     }
     if (meaning.flag->name == "--config") return bad("found a file in a file", where);
     const bool is_switch = meaning.flag->kind == FlagKind::boolean || meaning.fixed != nullptr;
-    const Status added = is_switch && setting.values.size() == 1
-                             ? add_switch(meaning, Source::file, where, setting.values[0])
-                             : add(meaning, Source::file, where, setting.values);
+    Status added = is_switch && setting.values.size() == 1
+                       ? add_switch(meaning, Source::file, where, setting.values[0])
+                       : add(meaning, Source::file, where, setting.values);
     if (!added) return added;
   }
   return {};
@@ -317,9 +317,9 @@ Status Reader::read_environment_variables() {
     const char* const value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
     const Meaning meaning{.flag = &flag};
-    const Status added = flag.kind == FlagKind::boolean
-                             ? add_switch(meaning, Source::environment, variable, value)
-                             : add(meaning, Source::environment, variable, {value});
+    Status added = flag.kind == FlagKind::boolean
+                       ? add_switch(meaning, Source::environment, variable, value)
+                       : add(meaning, Source::environment, variable, {value});
     if (!added) return added;
   }
   return {};
@@ -388,9 +388,9 @@ Status Reader::expand_processor_kwargs(ServeArguments& out) {
   for (const auto& [key, value] : object->items()) {
     if (key == "size" && value.is_object()) {
       for (const auto& [edge, pixels] : value.items()) {
-        if (const Status status = read("size." + edge, pixels); !status) return status;
+        if (Status status = read("size." + edge, pixels); !status) return status;
       }
-    } else if (const Status status = read(key, value); !status) {
+    } else if (Status status = read(key, value); !status) {
       return status;
     }
   }

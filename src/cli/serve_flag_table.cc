@@ -1,12 +1,7 @@
 #include "cli/serve_flag_table.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
-#include <cstdlib>
 
 #include "cli/serve_flag_values.h"
 
@@ -175,8 +170,7 @@ std::vector<Group> groups() {
                   "end every stream with the usage, whether asked for or not"),
            honour("--return-tokens-as-token-ids", &F::return_tokens_as_token_ids,
                   "write tokens of log probabilities as token_id:N"),
-           honour("--enable-request-id-headers", &F::enable_request_id_headers,
-                  "send X-Request-Id with answers"),
+           always("--enable-request-id-headers", "every answer has X-Request-Id"),
            honour("--strict-params", &F::strict_params, "refuse requests with unknown fields"),
            always("--enable-prompt-tokens-details", "usage always has the details"),
            warn(text, "--response-role", "answers have the role assistant", "assistant"),
@@ -217,10 +211,7 @@ std::vector<Group> groups() {
            engine(boolean, "--enable-prefix-caching"),
            choose("--scheduling-policy", &F::scheduling_policy, "fcfs|priority",
                   "fcfs: first come, first served; priority: by the field of requests"),
-           honour("--speculative-config", &EngineFlags::speculative_config,
-                  "guess tokens from earlier places of the same text and check several in one "
-                  "step: ngram, or JSON with num_speculative_tokens, prompt_lookup_min and "
-                  "prompt_lookup_max; answers stay the same"),
+           engine(text, "--speculative-config"),
            honour("--vision-slice-ms", &F::vision_slice_ms,
                   "the longest that answers wait for a picture of another in one step",
                   {1, 60'000}),
@@ -489,30 +480,6 @@ constexpr auto kAliases = std::to_array<ServeAlias>({
     {"--lora", "--lora-modules"},
 });
 
-std::string range_text(const ServeFlag& flag) {
-  return fmt::format("{} to {}", flag.min, flag.max);
-}
-
-Result<double> parse_number(const ServeFlag& flag, const std::string& text) {
-  double value = 0;
-  if (flag.kind == FlagKind::count || flag.kind == FlagKind::size) {
-    const Result<int64_t> parsed =
-        flag.kind == FlagKind::size ? parse_size(text, flag.name) : parse_count(text, flag.name);
-    if (!parsed) return parsed.error();
-    value = static_cast<double>(*parsed);
-  } else {
-    const char* const end = text.data() + text.size();
-    const auto read = std::from_chars(text.data(), end, value);
-    const bool is_whole = flag.kind != FlagKind::integer || value == std::floor(value);
-    if (read.ec != std::errc() || read.ptr != end || !is_whole) value = std::nan("");
-  }
-  if (value >= flag.min && value <= flag.max) return value;
-  const char* const what = flag.kind == FlagKind::number ? "number" : "whole number";
-  return Error{ErrorCode::bad_flag,
-               fmt::format("found '{}', expected a {}, {}", text, what, range_text(flag)),
-               flag.name};
-}
-
 }  // namespace
 
 std::span<const ServeFlag> serve_flags() {
@@ -542,42 +509,6 @@ bool is_one_of(std::string_view value, std::string_view values) {
     at = end + 1;
   }
   return false;
-}
-
-Status set_serve_flag(ServeFlags& flags, const ServeFlag& flag,
-                      const std::vector<std::string>& values) {
-  if (const auto* field = std::get_if<std::vector<std::string> F::*>(&flag.field)) {
-    flags.** field = values;
-    return {};
-  }
-  if (values.size() != 1) {
-    return Error{ErrorCode::bad_flag, fmt::format("found {} values, expected one", values.size()),
-                 flag.name};
-  }
-  const std::string& value = values[0];
-  if (flag.kind == choice && !is_one_of(value, flag.values)) {
-    return Error{ErrorCode::bad_flag,
-                 fmt::format("found '{}', expected one of {}", value, flag.values), flag.name};
-  }
-  if (const auto* field = std::get_if<bool F::*>(&flag.field)) {
-    flags.** field = value == "true";
-  } else if (const auto* text_field = std::get_if<std::string F::*>(&flag.field)) {
-    flags.** text_field = value;
-  } else if (const auto* engine_field = std::get_if<std::string EngineFlags::*>(&flag.field)) {
-    flags.engine.** engine_field = value;
-  } else if (const auto* set = std::get_if<Status (*)(F&, const std::string&)>(&flag.field)) {
-    const Status status = (*set)(flags, value);
-    if (!status) return Error{ErrorCode::bad_flag, status.error().detail, flag.name};
-  } else if (!std::holds_alternative<std::monostate>(flag.field)) {
-    const Result<double> number = parse_number(flag, value);
-    if (!number) return number.error();
-    if (const auto* whole = std::get_if<int64_t F::*>(&flag.field)) {
-      flags.** whole = static_cast<int64_t>(*number);
-    } else if (const auto* real = std::get_if<double F::*>(&flag.field)) {
-      flags.** real = *number;
-    }
-  }
-  return {};
 }
 
 }  // namespace qvl

@@ -3,12 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "cli/serve_flag_table.h"
 
 namespace qvl {
 namespace {
+
+std::string range_text(const ServeFlag& flag) {
+  return fmt::format("{} to {}", flag.min, flag.max);
+}
+
+Result<double> parse_number(const ServeFlag& flag, const std::string& text) {
+  double value = 0;
+  if (flag.kind == FlagKind::count || flag.kind == FlagKind::size) {
+    const Result<int64_t> parsed =
+        flag.kind == FlagKind::size ? parse_size(text, flag.name) : parse_count(text, flag.name);
+    if (!parsed) return parsed.error();
+    value = static_cast<double>(*parsed);
+  } else {
+    const char* const end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, value);
+    const bool is_whole = flag.kind != FlagKind::integer || value == std::floor(value);
+    if (read.ec != std::errc() || read.ptr != end || !is_whole) value = std::nan("");
+  }
+  if (value >= flag.min && value <= flag.max) return value;
+  const char* const what = flag.kind == FlagKind::number ? "number" : "whole number";
+  return Error{ErrorCode::bad_flag,
+               fmt::format("found '{}', expected a {}, {}", text, what, range_text(flag)),
+               flag.name};
+}
 
 const char* type_name(FlagKind kind) {
   switch (kind) {
@@ -70,6 +95,43 @@ void declare(CLI::App& app, const ServeFlag& flag, ServeFlags& flags) {
 }
 
 }  // namespace
+
+Status set_serve_flag(ServeFlags& flags, const ServeFlag& flag,
+                      const std::vector<std::string>& values) {
+  if (const auto* field = std::get_if<std::vector<std::string> ServeFlags::*>(&flag.field)) {
+    flags.** field = values;
+    return {};
+  }
+  if (values.size() != 1) {
+    return Error{ErrorCode::bad_flag, fmt::format("found {} values, expected one", values.size()),
+                 flag.name};
+  }
+  const std::string& value = values[0];
+  if (flag.kind == FlagKind::choice && !is_one_of(value, flag.values)) {
+    return Error{ErrorCode::bad_flag,
+                 fmt::format("found '{}', expected one of {}", value, flag.values), flag.name};
+  }
+  if (const auto* field = std::get_if<bool ServeFlags::*>(&flag.field)) {
+    flags.** field = value == "true";
+  } else if (const auto* text_field = std::get_if<std::string ServeFlags::*>(&flag.field)) {
+    flags.** text_field = value;
+  } else if (const auto* engine_field = std::get_if<std::string EngineFlags::*>(&flag.field)) {
+    flags.engine.** engine_field = value;
+  } else if (const auto* set =
+                 std::get_if<Status (*)(ServeFlags&, const std::string&)>(&flag.field)) {
+    const Status status = (*set)(flags, value);
+    if (!status) return Error{ErrorCode::bad_flag, status.error().detail, flag.name};
+  } else if (!std::holds_alternative<std::monostate>(flag.field)) {
+    const Result<double> number = parse_number(flag, value);
+    if (!number) return number.error();
+    if (const auto* whole = std::get_if<int64_t ServeFlags::*>(&flag.field)) {
+      flags.** whole = static_cast<int64_t>(*number);
+    } else if (const auto* real = std::get_if<double ServeFlags::*>(&flag.field)) {
+      flags.** real = *number;
+    }
+  }
+  return {};
+}
 
 void add_serve_flags(CLI::App& app, ServeFlags& flags) {
   add_engine_flags(app, flags.engine);

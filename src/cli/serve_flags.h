@@ -37,7 +37,6 @@ struct ServeFlags {
   int64_t max_logprobs = 20;
   bool enable_force_include_usage = false;
   bool return_tokens_as_token_ids = false;
-  bool enable_request_id_headers = false;
   bool strict_params = false;  ///< unknown fields of a request are an error
   bool strict_args = false;    ///< unknown flags are an error
 
@@ -58,7 +57,7 @@ struct ServeFlags {
   int64_t max_num_queued_reqs = 0;
   int64_t max_num_queued_tokens = 0;
   int64_t max_media_bytes = 0;
-  double request_timeout_s = 0;  ///< from the request's last byte to its answer's; 0: none
+  double request_timeout_s = 600;  ///< from the request's last byte to its answer's; 0: none
   double shutdown_timeout_s = 30;
 
   // Network

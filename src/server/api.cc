@@ -173,6 +173,7 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
   }
   for (PreparedRequest& one : prepared) {
     one.request.deadline_ms = options_.request_timeout_ms;
+    if (!options_.honours_priority) one.request.priority = 0;
     const Status fits = loaded.engine->check(one.request);
     if (!fits) return fits.error();
   }

@@ -18,8 +18,9 @@ struct ApiOptions {
   ServedModel model;  ///< its context may still shrink, see set_engine()
   ParseOptions parse;
   std::string version;
-  int media_threads = 2;                ///< that parse requests and decode their pictures
-  int text_threads = 2;                 ///< that turn tokens into text and frames
+  bool honours_priority = false;  ///< of requests; otherwise all are served in order of arrival
+  int media_threads = 2;          ///< that parse requests and decode their pictures
+  int text_threads = 2;           ///< that turn tokens into text and frames
   double request_timeout_ms = 600'000;  ///< from the last byte of the body; 0: none
   int64_t created = 0;                  ///< of the model, seconds since 1970
 };
