@@ -77,6 +77,7 @@ TEST(AsyncEngine, ManyReadersGetWhatEachGetsAlone) {
   }
   AsyncEngine engine(make_fake_engine(kSmall, config()));
   std::vector<std::thread> readers;
+  readers.reserve(60);
   for (uint64_t seed = 0; seed < 60; ++seed) {
     readers.emplace_back([&, seed] {
       Result<EventStream> stream = engine.submit(request(seed, 40));

@@ -29,12 +29,11 @@ inline std::unique_ptr<Engine> make_fake_engine(const FakeEngineShape& shape,
   model.plan.kv_pages = shape.kv_pages;
   model.plan.max_model_len = shape.kv_pages * kPageTokens;
   model.feature_rows = shape.feature_rows;
-  auto device =
-      std::make_unique<FakeDevice>(FakeDevice::Config{.kv_pages = shape.kv_pages,
-                                                      .feature_rows = shape.feature_rows,
-                                                      .merge_unit = vision.merge_unit(),
-                                                      .vision_layers = vision.depth,
-                                                      .vocab_size = shape.vocab_size});
+  auto device = std::make_unique<FakeDevice>(FakeDevice::Config{.kv_pages = shape.kv_pages,
+                                                                .feature_rows = shape.feature_rows,
+                                                                .merge_unit = vision.merge_unit(),
+                                                                .vision_layers = vision.depth,
+                                                                .vocab_size = shape.vocab_size});
   return std::move(*make_engine(std::move(device), std::move(model), config));
 }
 

@@ -151,6 +151,15 @@ struct SchedulerCounters {
   int64_t abandoned_passes = 0;
 };
 
+/// A pass of the vision tower, from the first picture that is put into it to its last layer.
+struct VisionProgress {
+  std::vector<PageKey> keys;
+  std::vector<Picture> pictures;
+  int64_t patches = 0;
+  int64_t next_layer = 0;
+  bool started = false;
+};
+
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerConfig& config);
@@ -193,13 +202,6 @@ class Scheduler {
       return a->priority != b->priority ? a->priority < b->priority : a->id < b->id;
     }
   };
-  struct Pass {
-    std::vector<PageKey> keys;
-    std::vector<Picture> pictures;
-    int64_t patches = 0;
-    int64_t next_layer = 0;
-    bool started = false;
-  };
 
   void drop(double now, std::vector<Dropped>& dropped);
   void admit();
@@ -225,7 +227,7 @@ class Scheduler {
   SchedulerConfig config_;
   BlockPool blocks_;
   FeatureCache features_;
-  std::optional<Pass> pass_;
+  std::optional<VisionProgress> pass_;
   std::unordered_map<TaskId, std::unique_ptr<Task>> tasks_;
   std::vector<std::unique_ptr<Task>> ended_;  // still named by a plan
   std::set<Task*, Before> waiting_;

@@ -166,7 +166,7 @@ class Simulation {
     info.task = &scheduler_.add(std::move(input));
     info.work = work_of(*info.task);
     const Task& task = *info.task;
-    live_.emplace(task.id, std::move(info));
+    live_.emplace(task.id, info);
     set_bounds(task);
   }
 

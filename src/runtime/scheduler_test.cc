@@ -78,7 +78,7 @@ class SchedulerTest : public testing::Test {
     scheduler_->plan(now_, vision_budget, dropped);
     for (const Dropped& d : dropped) dropped_ += names_.at(d.task->id);
     const StepPlan& plan = scheduler_->start();
-    const std::string text = describe(plan);
+    std::string text = describe(plan);
     std::vector<int64_t> accepted;
     for (const TaskChunk& chunk : plan.chunks) accepted.push_back(chunk.sampled > 0 ? 1 : 0);
     scheduler_->complete(accepted);
@@ -174,9 +174,9 @@ TEST_F(SchedulerTest, TheTowerAdvancesInSlicesWhileOthersDecode) {
   add("a", {.prompt = 2});
   step();
   add("b", {.prompt = 20, .pictures = {32}});
-  EXPECT_EQ(step(2 * 32), "decode a | vision 2 layers of 32 patches");
+  EXPECT_EQ(step(int64_t{2} * 32), "decode a | vision 2 layers of 32 patches");
   EXPECT_EQ(step(1), "decode a | vision 1 layers of 32 patches");
-  EXPECT_EQ(step(3 * 32), "prefill b[0,20) | decode a | vision 3 layers of 32 patches");
+  EXPECT_EQ(step(int64_t{3} * 32), "prefill b[0,20) | decode a | vision 3 layers of 32 patches");
   EXPECT_EQ(step(), "decode a | decode b");
 }
 
