@@ -49,14 +49,19 @@ class Admission {
 
   explicit Admission(const Limits& limits);
 
-  /// queue_full if there is no room now.
+  /// queue_full if there is no room now, request_too_large if there never is.
   Result<Ticket> reserve(const RequestCost& cost);
+  /// The same for what is known better now: the ticket's own room counts as free. The ticket stays
+  /// as it was if there is no room.
+  Status change(Ticket& ticket, const RequestCost& cost);
   /// The sum of all tickets, and how many there are.
   RequestCost reserved() const;
   int64_t tickets() const;
   const Limits& limits() const;
 
  private:
+  Status fits(const RequestCost& cost, const RequestCost& own) const;
+
   std::shared_ptr<State> state_;
 };
 

@@ -63,29 +63,53 @@ Admission::Admission(const Limits& limits) : state_(std::make_shared<State>()) {
   state_->limits = limits;
 }
 
-Result<Admission::Ticket> Admission::reserve(const RequestCost& cost) {
-  const std::lock_guard lock(state_->mutex);
+/// Under the lock. `own`: what the request has already.
+Status Admission::fits(const RequestCost& cost, const RequestCost& own) const {
   const Limits& limits = state_->limits;
   const RequestCost& now = state_->reserved;
-  const auto full = [](int64_t reserved, int64_t more, int64_t limit, const char* what) {
-    if (limit == 0 || more <= limit - reserved) return Status();
+  const auto check = [](int64_t others, int64_t more, int64_t limit, const char* what) {
+    if (limit == 0 || more <= limit - others) return Status();
+    if (more > limit) {
+      return Status(Error{ErrorCode::request_too_large,
+                          fmt::format("found {} {}, expected at most {}", more, what, limit), ""});
+    }
     return Status(Error{ErrorCode::queue_full,
                         fmt::format("found {} unfinished {} and {} asked for, expected at most {}",
-                                    reserved, what, more, limit),
+                                    others, what, more, limit),
                         ""});
   };
   for (const Status& status :
-       {full(now.answers, cost.answers, limits.answers, "answers"),
-        full(now.prompt_tokens, cost.prompt_tokens, limits.prompt_tokens, "prompt tokens"),
-        full(now.media_bytes, cost.media_bytes, limits.media_bytes, "bytes of media")}) {
+       {check(now.answers - own.answers, cost.answers, limits.answers, "answers"),
+        check(now.prompt_tokens - own.prompt_tokens, cost.prompt_tokens, limits.prompt_tokens,
+              "prompt tokens"),
+        check(now.media_bytes - own.media_bytes, cost.media_bytes, limits.media_bytes,
+              "bytes of media")}) {
     if (!status) return status.error();
   }
+  return {};
+}
+
+Result<Admission::Ticket> Admission::reserve(const RequestCost& cost) {
+  const std::lock_guard lock(state_->mutex);
+  const Status status = fits(cost, {.answers = 0});
+  if (!status) return status.error();
   state_->add(cost, 1);
   ++state_->tickets;
   Ticket ticket;
   ticket.state_ = state_;
   ticket.cost_ = cost;
   return ticket;
+}
+
+Status Admission::change(Ticket& ticket, const RequestCost& cost) {
+  require(ticket.state_ == state_, "a ticket of another queue changes");
+  const std::lock_guard lock(state_->mutex);
+  const Status status = fits(cost, ticket.cost_);
+  if (!status) return status.error();
+  state_->add(ticket.cost_, -1);
+  state_->add(cost, 1);
+  ticket.cost_ = cost;
+  return {};
 }
 
 RequestCost Admission::reserved() const {

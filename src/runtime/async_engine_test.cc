@@ -191,6 +191,34 @@ TEST(AsyncEngine, MemoryForMediaIsReservedBeforeTheRequestIsThere) {
   expect_nothing_left(engine);
 }
 
+TEST(AsyncEngine, WhatNeverFitsIsNotToldToComeAgain) {
+  EngineConfig bounded = config();
+  bounded.max_queue = 2;
+  AsyncEngine engine(make_fake_engine({}, bounded));
+  const Result<Admission::Ticket> ticket = engine.admission().reserve({.answers = 3});
+  ASSERT_FALSE(ticket);
+  EXPECT_EQ(ticket.error().code, ErrorCode::request_too_large);
+}
+
+TEST(AsyncEngine, ATicketChangesWithinItsOwnRoomAndStaysIfThereIsNone) {
+  EngineConfig bounded = config();
+  bounded.max_queue = 3;
+  AsyncEngine engine(make_fake_engine({}, bounded));
+  Admission& admission = engine.admission();
+  Result<Admission::Ticket> other = admission.reserve({.answers = 1});
+  Result<Admission::Ticket> ticket = admission.reserve({.answers = 1});
+  ASSERT_TRUE(other && ticket);
+  EXPECT_TRUE(admission.change(*ticket, {.answers = 2, .prompt_tokens = 7}));
+  EXPECT_EQ(admission.reserved().answers, 3);
+  EXPECT_EQ(admission.reserved().prompt_tokens, 7);
+  const Status more = admission.change(*ticket, {.answers = 3});
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().code, ErrorCode::queue_full);
+  EXPECT_EQ(ticket->cost().answers, 2);
+  EXPECT_EQ(admission.reserved().answers, 3);
+  EXPECT_EQ(admission.tickets(), 2);
+}
+
 class BrokenDevice final : public Device {
  public:
   void start(const DeviceStep&) override {}

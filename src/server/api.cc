@@ -22,6 +22,9 @@ int64_t most_media_bytes(const Processor& processor) {
   return processor.max_patches() * processor.config().vision.patch_dim();
 }
 
+/// A bound beyond the limit takes all there is. 0: no limit.
+int64_t at_most(int64_t limit, int64_t bound) { return limit > 0 ? std::min(limit, bound) : bound; }
+
 }  // namespace
 
 class Api::Impl {
@@ -130,23 +133,21 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
   const WireLimits& limits = options_.parse.fields.limits;
   ReplyHead head{
       .created = std::time(nullptr), .model = model.names[0], .fingerprint = model.fingerprint};
-  const auto reserve = [&](const RequestCost& cost) -> Status {
-    Result<Admission::Ticket> more = loaded.engine->admission().reserve(cost);
-    if (!more) return more.error();
-    ticket = std::move(*more);  // the place in the queue that was held so far goes back
-    return {};
-  };
+  Admission& admission = loaded.engine->admission();
   Prepared prepared;
   if (kind == Kind::chat) {
     Result<ChatRequest> chat = parse_chat_request(body, options_.parse);
     if (!chat) return chat.error();
     // Bounds: what it really is, is known when its pictures are decoded.
     const auto bytes = static_cast<int64_t>(body.size());
-    const Status reserved = reserve(
+    const auto images = static_cast<int64_t>(chat->images.size());
+    const Admission::Limits& most = admission.limits();
+    const Status reserved = admission.change(
+        ticket,
         {.answers = chat->options.sampling.n,
-         .prompt_tokens = chat->images.empty() ? std::min(bytes, model.context) : model.context,
-         .media_bytes =
-             static_cast<int64_t>(chat->images.size()) * most_media_bytes(*model.processor)});
+         .prompt_tokens = at_most(most.prompt_tokens,
+                                  images == 0 ? std::min(bytes, model.context) : model.context),
+         .media_bytes = at_most(most.media_bytes, images * most_media_bytes(*model.processor))});
     if (!reserved) return reserved.error();
     Result<PreparedRequest> one = prepare_chat(*chat, model, limits);
     if (!one) return one.error();
@@ -165,7 +166,7 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
       cost.answers += one.request.sampling.n;
       cost.prompt_tokens += static_cast<int64_t>(one.request.prompt_tokens.size());
     }
-    const Status reserved = reserve(cost);
+    const Status reserved = admission.change(ticket, cost);
     if (!reserved) return reserved.error();
     head.id = make_id("cmpl-");
     reply = completion_reply(*completion, *all, std::move(head));
