@@ -1,4 +1,4 @@
-"""What the auxiliary loss asks of a visual token: the characters in it, or the shape that covers it: which, its colour and its box."""
+"""What the auxiliary loss asks of a visual token: the characters in it, or the shape that covers it, its colour and its box."""
 import collections
 
 import numpy as np
