@@ -12,6 +12,7 @@
 #include "cli/prepare.h"
 #include "io/file_writer.h"
 #include "runtime/runner.h"
+#include "runtime/runner_cuda.h"
 
 namespace qvl {
 namespace {
@@ -22,6 +23,7 @@ struct EngineBenchFlags {
   int64_t steps = 2000;
   int64_t requests = 0;
   LoadOptions load;
+  int64_t max_num_batched_tokens = 512;
   bool json = false;
   std::string out;
   std::string commit = "unknown";
@@ -63,7 +65,8 @@ int bench_without_model(const EngineBenchFlags& flags) {
 class RoofSamples {
  public:
   Status take(const EngineConfig& config) {
-    if (config.backend == BackendKind::cuda) {
+    if (config.backend == BackendKind::cuda ||
+        (config.backend == BackendKind::automatic && has_gpu())) {
       const Result<GpuRoofs> roofs = measure_gpu_roofs();
       if (!roofs) return roofs.error();
       read_.push_back(roofs->read_gb_per_s);
@@ -107,7 +110,7 @@ int bench_model(const EngineBenchFlags& flags) {
   EngineConfig& config = prepared->config;
   config.max_num_seqs =
       *std::max_element(flags.load.concurrency.begin(), flags.load.concurrency.end());
-  config.max_step_tokens = std::max<int64_t>(config.max_step_tokens, config.max_num_seqs);
+  config.max_step_tokens = std::max<int64_t>(flags.max_num_batched_tokens, config.max_num_seqs);
   config.max_model_len = flags.load.input_tokens + flags.load.output_tokens;
   config.max_patches = prepared->model.config.vision.merge_unit();
   config.enable_prefix_caching = false;
@@ -126,9 +129,10 @@ int bench_model(const EngineBenchFlags& flags) {
   }
   const std::string command = fmt::format(
       "qvl bench engine {} --load-format {} --concurrency {} --input-len {} "
-      "--output-len {} --rounds {} --device {}",
+      "--output-len {} --rounds {} --max-num-batched-tokens {} --device {}",
       flags.engine.model, flags.engine.load_format, fmt::join(flags.load.concurrency, ","),
-      flags.load.input_tokens, flags.load.output_tokens, flags.load.rounds, flags.engine.backend);
+      flags.load.input_tokens, flags.load.output_tokens, flags.load.rounds,
+      flags.max_num_batched_tokens, flags.engine.backend);
   return deliver(flags, load_bench_json(bench, flags.engine.model, provenance(flags, command)),
                  load_bench_table(bench));
 }
@@ -154,6 +158,10 @@ void add_bench_engine(CLI::App& bench_app, int& exit_code) {
       ->capture_default_str();
   app.add_option("--output-len", flags->load.output_tokens, "tokens per answer")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
+                 "rows of one step, with MODEL")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
   app.add_option("--rounds", flags->load.rounds, "samples per level")
       ->check(CLI::Range(1, 1000))

@@ -17,6 +17,7 @@
 #include "kernels/backend.h"
 #include "model/weights.h"
 #include "runtime/memory.h"
+#include "runtime/runner_cuda.h"
 
 namespace qvl {
 namespace {
@@ -170,7 +171,7 @@ Json diagnosis_json(const Diagnosis& d) {
         {"available_bytes", d.host.available_bytes},
         {"limit_bytes", d.host.memory_limit_bytes > 0 ? Json(d.host.memory_limit_bytes) : Json()},
         {"transparent_huge_pages", d.host.transparent_huge_pages}}}};
-  json["gpu"] = {{"backend", "not in this build"},
+  json["gpu"] = {{"backend", has_cuda_backend() ? "cuda" : "not in this build"},
                  {"driver", d.host.nvidia_driver},
                  {"cuda_version", d.gpus.cuda_version},
                  {"problem", d.gpus.problem.empty() ? Json() : Json(d.gpus.problem)},
@@ -230,13 +231,15 @@ void print_machine(const Diagnosis& d) {
 
 void print_gpus(const Diagnosis& d) {
   if (d.host.nvidia_driver.empty() && d.gpus.gpus.empty()) {
-    print_line("GPU", "none found; this build runs on processors only");
+    print_line("GPU", has_cuda_backend() ? "none found"
+                                         : "none found; this build runs on processors only");
     return;
   }
-  print_line("GPU", fmt::format("driver {}, CUDA up to {}.{}; this build has no CUDA backend and "
-                                "will not use it",
+  print_line("GPU", fmt::format("driver {}, CUDA up to {}.{}; this build {}",
                                 d.host.nvidia_driver.empty() ? "unknown" : d.host.nvidia_driver,
-                                d.gpus.cuda_version / 1000, d.gpus.cuda_version % 1000 / 10));
+                                d.gpus.cuda_version / 1000, d.gpus.cuda_version % 1000 / 10,
+                                has_cuda_backend() ? "uses it with --device cuda"
+                                                   : "has no CUDA backend and will not use it"));
   if (!d.gpus.problem.empty()) print_line("", d.gpus.problem);
   for (const Gpu& gpu : d.gpus.gpus) {
     print_line("", fmt::format("{}, {}, compute capability {}.{}", gpu.name,

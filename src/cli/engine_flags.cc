@@ -38,6 +38,8 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   flag("--backend,--device", flags.backend,
        "cuda, cpu, auto: a GPU if there is one, or ref: plain loops, slow, for comparison");
   app.add_flag("--cpu-only", flags.cpu_only, "use no GPU; the same as --backend cpu");
+  app.add_flag("--enforce-eager", flags.enforce_eager,
+               "on a GPU: launch every kernel by itself, replay no recorded steps");
   flag("--isa", flags.isa, "auto, avx2, avx512 or avx512_bf16");
   flag("--threads", flags.threads, "worker threads; 0: one per available core");
   flag("--dtype", flags.dtype, "activations and cache: auto, float32 or bfloat16");
@@ -198,6 +200,13 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
                                            "--backend");
   if (!backend) return backend.error();
   config.backend = *backend;
+  if (flags.cpu_only) {
+    if (config.backend == BackendKind::cuda) {
+      return Error{ErrorCode::bad_flag, "--cpu-only and --device cuda exclude each other", ""};
+    }
+    if (config.backend == BackendKind::automatic) config.backend = BackendKind::cpu;
+  }
+  config.enforce_eager = flags.enforce_eager;
   const auto isa = choose<IsaChoice>(flags.isa,
                                      {{"auto", IsaChoice::best},
                                       {"avx2", IsaChoice::avx2},

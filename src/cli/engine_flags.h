@@ -14,7 +14,7 @@ namespace qvl {
 struct EngineFlags {
   std::string model;
   std::string load_format = "auto";
-  std::string backend = "cpu";
+  std::string backend = "auto";
   std::string isa = "auto";
   std::string dtype = "auto";
   std::string memory;
@@ -27,6 +27,7 @@ struct EngineFlags {
   std::string speculative_config;
   int threads = 0;
   bool cpu_only = false;
+  bool enforce_eager = false;
   bool enable_prefix_caching = true;
 };
 

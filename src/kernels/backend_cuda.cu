@@ -17,7 +17,7 @@ int64_t scratch_bytes(const Cuda&, const OperatorShapes& shapes) {
                                     3 * Arena::padded(routed * 4) +
                                     Arena::padded((moe.num_experts + 1) * 4);
   return Arena::padded(shapes.max_input_elements * 2) + Arena::padded(shapes.max_input_elements) +
-         experts;
+         Arena::padded(shapes.max_rows * 4) + experts;
 }
 
 void upload(Cuda& cuda, void* to, const void* from, int64_t bytes) {

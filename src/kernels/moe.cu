@@ -1,4 +1,3 @@
-#include "kernels/device/norm.cuh"
 #include "kernels/device/products.cuh"
 #include "kernels/moe.h"
 
@@ -268,7 +267,7 @@ void rms_norm_moe(Cuda& cuda, RowRoles roles, const RmsNorm& norm, const Experts
                             device::half(experts.router.data), count, top_k, ids, weights});
   device::launch(device::blocks_of(cuda, 1, 512), sort_kernel, ids, static_cast<int>(entries),
                  count, first, sorted);
-  device::launch_rms_norm(cuda, x, nullptr, norm, normed);
+  device::launch_rms_norm(cuda, x, norm, normed);
   launch_experts(cuda,
                  {.w = device::half(experts.gate_up[0].data),
                   .expert_bytes = expert_stride(experts.gate_up),

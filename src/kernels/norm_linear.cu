@@ -1,4 +1,3 @@
-#include "kernels/device/norm.cuh"
 #include "kernels/device/products.cuh"
 #include "kernels/norm_linear.h"
 
@@ -6,13 +5,6 @@ namespace qvl {
 namespace {
 
 using device::ScratchScope;
-
-ActMat rms_normed(const Cuda& cuda, ScratchScope& scratch, Mat<const float> x,
-                  const RmsNorm& norm) {
-  const ActMat out = scratch.half_rows(x.rows, x.cols);
-  device::launch_rms_norm(cuda, x, nullptr, norm, out);
-  return out;
-}
 
 /// Rows of x taken m at a time as one row of m·x.cols; see layer_norm_linear_gelu.
 ActMat layer_normed(const Cuda& cuda, ScratchScope& scratch, Mat<const float> x,
@@ -36,25 +28,20 @@ device::StoreHalf<Activation> store(const Linear& w, const ActMat& y) {
 
 void rms_norm_linear(Cuda& cuda, RowRoles roles, Mat<const float> x, const RmsNorm& norm,
                      const Linear& w, ActMat y) {
-  ScratchScope scratch(cuda);
-  device::product(cuda, roles, rms_normed(cuda, scratch, x, norm), w,
-                  store<device::NoChange>(w, y));
+  device::normed_product(cuda, roles, x, norm, w, store<device::NoChange>(w, y));
 }
 
 void rms_norm_gate_up_silu(Cuda& cuda, RowRoles roles, Mat<const float> x, const RmsNorm& norm,
                            const Linear& gate_up, ActMat y) {
-  ScratchScope scratch(cuda);
-  device::product(cuda, roles, rms_normed(cuda, scratch, x, norm), gate_up,
-                  device::SiluProduct{device::half(y.data), y.stride});
+  device::normed_product(cuda, roles, x, norm, gate_up,
+                         device::SiluProduct{device::half(y.data), y.stride});
 }
 
 /// Rows of both roles go through the skinny kernel: of a prompt it is one row.
 void rms_norm_head(Cuda& cuda, RowRoles, Mat<const float> x, Vec<const int32_t> rows,
                    const RmsNorm& norm, const Linear& w, Mat<float> logits) {
-  ScratchScope scratch(cuda);
-  const ActMat normed = scratch.half_rows(rows.size, x.cols);
-  device::launch_rms_norm(cuda, x, rows.data, norm, normed);
-  device::skinny_product(cuda, normed, w, device::StoreFloat{logits.data, logits.stride, nullptr});
+  device::normed_skinny_product(cuda, x, rows.data, rows.size, norm, w,
+                                device::StoreFloat{logits.data, logits.stride, nullptr});
 }
 
 void layer_norm_linear(Cuda& cuda, Mat<const float> x, const LayerNorm& norm, const Linear& w,

@@ -140,8 +140,9 @@ class ModelRunner final : public Runner {
     if (rows.size > 0) {
       owner_.choose(text_.logits(owner_.backend, roles, owner_.place_rows(rows), workspace_));
     }
-    owner_.wait();
   }
+  void wait() override { owner_.wait(); }
+  bool is_asynchronous() const override { return Owner::kAsynchronous; }
   std::optional<int32_t> greedy_token(int64_t row) const override {
     return owner_.greedy_token(row);
   }

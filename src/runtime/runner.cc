@@ -14,6 +14,7 @@ constexpr std::string_view kEmbedding = "model.language_model.embed_tokens.weigh
 
 /// What is alike for backends that work in the memory of this machine.
 struct HostMemory {
+  static constexpr bool kAsynchronous = false;
   std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
 
   static Result<Arena> make_arena(const char* name, int64_t bytes) {

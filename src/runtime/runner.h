@@ -36,9 +36,12 @@ class Runner {
   /// max_logits_rows; valid until the next call. roles counts the rows by role.
   virtual Mat<const float> logits(RowRoles roles, Vec<const int32_t> rows) = 0;
 
-  /// Runs the prepared chunks and works out the logits of `rows`, and waits for it: a whole step
-  /// without its details.
+  /// Runs the prepared chunks and works out the logits of `rows`: a whole step without its details.
+  /// Done when wait() returns.
   virtual void compute(RowRoles roles, Vec<const int32_t> rows) = 0;
+  virtual void wait() = 0;
+  /// True if calls return while a device still works; no thread is needed to plan beside it.
+  virtual bool is_asynchronous() const = 0;
   /// Of compute(): the token with the largest of the logits of its row `row`, of equal ones the
   /// first, below EngineConfig::token_limit, if the device has found it; -1 if no logit is finite.
   virtual std::optional<int32_t> greedy_token(int64_t row) const = 0;

@@ -28,6 +28,8 @@ std::vector<int64_t> graph_rows(int64_t most) {
 /// A GPU with what it borrows.
 class CudaOwner {
  public:
+  static constexpr bool kAsynchronous = true;
+
   explicit CudaOwner(CudaDeviceInfo info) : info_(std::move(info)), stream_(make_stream()) {
     backend.stream = stream_.get();
     backend.scratch = scratch.get();
@@ -129,7 +131,6 @@ class CudaOwner {
     lists.pad_rows = graph->first - roles.generated;
     lists_->place(backend, lists);
     check(cudaGraphLaunch(graph->second.get(), backend.stream));
-    wait();
     return true;
   }
 
@@ -186,6 +187,7 @@ class CudaOwner {
 
 }  // namespace
 
+bool has_cuda_backend() { return true; }
 bool has_gpu() { return static_cast<bool>(open_cuda_device(0)); }
 
 Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles& model,

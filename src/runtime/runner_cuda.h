@@ -4,6 +4,7 @@
 
 namespace qvl {
 
+bool has_cuda_backend();
 /// True if this build has the CUDA backend and a GPU can be used.
 bool has_gpu();
 

@@ -22,10 +22,11 @@ class RunnerDevice final : public Device {
         allowed_[static_cast<size_t>(id / 64)] |= uint64_t{1} << (id % 64);
       }
     }
-    thread_ = std::thread([this] { work(); });
+    if (!runner_->is_asynchronous()) thread_ = std::thread([this] { work(); });
   }
 
   ~RunnerDevice() override {
+    if (!thread_.joinable()) return;
     hand_over(Turn::quit);
     thread_.join();
   }
@@ -43,15 +44,23 @@ class RunnerDevice final : public Device {
       }
     }
     sampled_ = step.sampled;
-    hand_over(Turn::device);
+    if (thread_.joinable()) {
+      hand_over(Turn::device);
+    } else {
+      begin();
+    }
   }
 
   const StepResult& finish() override {
-    {
+    if (thread_.joinable()) {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return turn_ == Turn::host; });
     }
     if (failure_) std::rethrow_exception(failure_);
+    if (!thread_.joinable()) {
+      runner_->wait();
+      result_.text_ms = begun_.ms() - result_.vision_ms;
+    }
     result_.tokens.clear();
     result_.counts.clear();
     int64_t row = 0;
@@ -81,7 +90,9 @@ class RunnerDevice final : public Device {
         if (turn_ == Turn::quit) return;
       }
       try {
-        step();
+        begin();
+        runner_->wait();
+        result_.text_ms = begun_.ms() - result_.vision_ms;
       } catch (...) {  // of a device: the engine's thread hears of it in finish()
         failure_ = std::current_exception();
       }
@@ -89,15 +100,14 @@ class RunnerDevice final : public Device {
     }
   }
 
-  void step() {
-    const Stopwatch clock;
+  void begin() {
+    begun_ = Stopwatch();
     if (!pictures_.empty()) runner_->begin_vision(pictures_);
     if (vision_layers_ > 0) runner_->advance_vision(vision_layers_);
-    result_.vision_ms = clock.ms();
+    result_.vision_ms = begun_.ms();
     if (has_rows_) {
       runner_->compute(sampled_, {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())});
     }
-    result_.text_ms = clock.ms() - result_.vision_ms;
   }
 
   /// Tokens for one sequence, from row `row` of the logits on, as long as the drafts are right.
@@ -149,6 +159,7 @@ class RunnerDevice final : public Device {
   std::vector<int32_t> logits_rows_;
   RowRoles sampled_;
   StepResult result_;
+  Stopwatch begun_;
   std::exception_ptr failure_;
 
   std::mutex mutex_;

@@ -2,6 +2,7 @@
 
 namespace qvl {
 
+bool has_cuda_backend() { return false; }
 bool has_gpu() { return false; }
 
 Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles&, const EngineConfig&) {

@@ -133,184 +133,218 @@ struct DecodeUnit {
   int splits = 0;
   int begin = 0;
   int end = 0;
+  int keys = 0;           ///< of the row
   int start = 0;          ///< keys from here on are of this step
   int64_t first_row = 0;  ///< row of the step that has key `start`
   const int32_t* block_table = nullptr;
 
-  /// Units in the order of rows, kv heads, splits.
   DecodeUnit() = default;
+  /// Units in the order of rows, kv heads, splits.
   __device__ DecodeUnit(const DecodeArgs& args, int index) {
     const int kv_heads = args.heads.num_kv_heads;
     const int first_item = args.first_split[0];
-    row = row_of_item(args.first_split, args.row_count, first_item + index / kv_heads);
-    const int before = args.first_split[row];
-    splits = args.first_split[row + 1] - before;
-    const int within = index - (before - first_item) * kv_heads;
+    take_row(args, row_of_item(args.first_split, args.row_count, first_item + index / kv_heads));
+    const int within = index - (args.first_split[row] - first_item) * kv_heads;
     kv_head = within / splits;
-    split = within % splits;
-    const DecodeRow place = args.rows[row];
+    take_split(within % splits);
+  }
+  /// The one after this, which there is.
+  __device__ DecodeUnit next(const DecodeArgs& args) const {
+    DecodeUnit unit = *this;
+    if (split + 1 < splits) {
+      unit.take_split(split + 1);
+      return unit;
+    }
+    unit.kv_head = kv_head + 1;
+    if (unit.kv_head == args.heads.num_kv_heads) {
+      unit.kv_head = 0;
+      unit.take_row(args, row + 1);
+    }
+    unit.take_split(0);
+    return unit;
+  }
+
+ private:
+  __device__ void take_row(const DecodeArgs& args, int r) {
+    row = r;
+    splits = args.first_split[r + 1] - args.first_split[r];
+    const DecodeRow place = args.rows[r];
     const SequenceRows& sequence = args.heads.sequences[place.sequence];
     start = static_cast<int>(sequence.start);
+    keys = start + place.row + 1;
     first_row = sequence.first_row;
     block_table = sequence.block_table;
-    const KeySplit keys = key_split(split);
-    begin = keys.begin;
-    end = min(keys.end, start + place.row + 1);
+  }
+  __device__ void take_split(int s) {
+    split = s;
+    const KeySplit range = key_split(s);
+    begin = range.begin;
+    end = min(range.end, keys);
   }
 };
 
-/// The pieces of 16 keys and values of a warp that a lane needs, in shared memory: those of two
-/// keys at a time, eight elements a lane.
-struct KeyPieces {
-  static constexpr int kKeys = 8;  ///< a lane's; the other half of the warp has as many
-  static constexpr int kBytes = kDecodeWarps * 2 * kKeys * 32 * 16;
-  uint4* mine;
+/// 16 keys and values of a warp in shared memory. Keys lie as the lanes multiply them, each its own
+/// 16-byte pieces, dimensions permuted alike in query and key; values lie in rows, padded so that
+/// eight rows of a transposed load meet no bank twice.
+class KeyBlock {
+ public:
+  static constexpr int kValueStride = kDecodeHeadDim * 2 + 16;  // bytes
+  static constexpr int kKeyBytes = 8 * 32 * 16;
+  static constexpr int kBytes = kKeyBytes + 16 * kValueStride;
 
-  __device__ explicit KeyPieces(uint4* shared)
-      : mine(shared + threadIdx.x / 32 * (2 * kKeys * 32) + threadIdx.x % 32) {}
+  __device__ explicit KeyBlock(std::byte* shared)
+      : keys_(reinterpret_cast<uint4*>(shared) + threadIdx.x % 32), values_(shared + kKeyBytes) {}
 
-  __device__ uint4 key(int i) const { return mine[i * 32]; }
-  __device__ uint4 value(int i) const { return mine[(kKeys + i) * 32]; }
-
-  static __device__ const bf16x1* address(const HeadArgs& heads, const DecodeUnit& unit, int key) {
-    constexpr int kPage = static_cast<int>(kPageTokens);
-    return page_keys(heads, unit.block_table[key / kPage], unit.kv_head) +
-           key % kPage * kDecodeHeadDim + threadIdx.x % 16 * 8;
-  }
-
-  /// Begins to copy keys of earlier steps out of the 128 from `block` on; those beyond the unit's
-  /// end read as zero, whatever its page has there.
-  __device__ void fetch(const HeadArgs& heads, const DecodeUnit& unit, int block) {
-    const int first = block + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 16;
-    const int old_end = min(unit.end, unit.start);
-    const bf16x1* const from = first < old_end ? address(heads, unit, first) : nullptr;
-#pragma unroll
-    for (int i = 0; i < kKeys; ++i) {
-      if (first + i * 2 < old_end) {
-        copy_piece(mine + i * 32, from + i * 2 * kDecodeHeadDim);
-        copy_piece(mine + (kKeys + i) * 32, from + i * 2 * kDecodeHeadDim + kValuesAfterKeys);
-      } else if (first + i * 2 >= unit.end) {
-        mine[i * 32] = uint4{};
-        mine[(kKeys + i) * 32] = uint4{};
+  /// Begins to copy the keys of earlier steps out of the 16 from `first` on; those beyond the
+  /// unit's end read as zero, whatever its page has there. All lanes have read what was here
+  /// before.
+  __device__ void fetch(const HeadArgs& heads, const DecodeUnit& unit, int first) {
+    __syncwarp();
+    const int there = unit.end - first;
+    const int old = min(there, unit.start - first);
+    const bf16x1* const from = old > 0 ? first_row(heads, unit, first) : nullptr;
+    each_piece([&](void* to, int row, int offset) {
+      if (row < old) {
+        copy_piece(static_cast<uint4*>(to), from + offset);
+      } else if (row >= there) {
+        *static_cast<uint4*>(to) = uint4{};
       }
-    }
+    });
     commit_copies();
   }
 
   /// Waits for them, and reads the keys of this step, which this block has written.
-  __device__ void complete(const HeadArgs& heads, const DecodeUnit& unit, int block) {
+  __device__ void complete(const HeadArgs& heads, const DecodeUnit& unit, int first) {
     wait_copies<0>();
-    const int first = block + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 16;
-    if (first + 2 * kKeys <= unit.start) return;
-#pragma unroll
-    for (int i = 0; i < kKeys; ++i) {
-      const int key = first + i * 2;
-      if (key < unit.start || key >= unit.end) continue;
-      const bf16x1* const from = address(heads, unit, key);
-      mine[i * 32] = *reinterpret_cast<const uint4*>(from);
-      mine[(kKeys + i) * 32] = *reinterpret_cast<const uint4*>(from + kValuesAfterKeys);
+    const int there = unit.end - first;
+    const int old = unit.start - first;
+    if (old < 16 && there > 0) {
+      const bf16x1* const from = first_row(heads, unit, first);
+      each_piece([&](void* to, int row, int offset) {
+        if (row >= old && row < there) {
+          *static_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from + offset);
+        }
+      });
     }
-  }
-};
-
-/// Softmax over the keys of a half warp so far, for each query head; eight elements a lane.
-template <int kGroup>
-struct OnlineSoftmax {
-  float sums[kGroup][8] = {};
-  float maxima[kGroup];
-  float totals[kGroup] = {};
-
-  __device__ OnlineSoftmax() {
-#pragma unroll
-    for (float& m : maxima) m = -INFINITY;
+    __syncwarp();
   }
 
-  /// Keys first, first + 2, … below `end`; q in units of log2.
-  __device__ void add(const KeyPieces& pieces, const float (&q)[kGroup][8], int first, int end) {
-    float scores[kGroup][KeyPieces::kKeys];
-#pragma unroll
-    for (int i = 0; i < KeyPieces::kKeys; ++i) {
-      const uint4 key = pieces.key(i);
-      const float2 k0 = unpack(key.x);
-      const float2 k1 = unpack(key.y);
-      const float2 k2 = unpack(key.z);
-      const float2 k3 = unpack(key.w);
-#pragma unroll
-      for (int h = 0; h < kGroup; ++h) {
-        float s = q[h][0] * k0.x;
-        s = fmaf(q[h][1], k0.y, s);
-        s = fmaf(q[h][2], k1.x, s);
-        s = fmaf(q[h][3], k1.y, s);
-        s = fmaf(q[h][4], k2.x, s);
-        s = fmaf(q[h][5], k2.y, s);
-        s = fmaf(q[h][6], k3.x, s);
-        s = fmaf(q[h][7], k3.y, s);
-#pragma unroll
-        for (int step = 8; step > 0; step /= 2) s += __shfl_xor_sync(0xffffffffU, s, step);
-        scores[h][i] = first + i * 2 < end ? s : -INFINITY;
-      }
-    }
-#pragma unroll
-    for (int h = 0; h < kGroup; ++h) {
-      float largest = maxima[h];
-#pragma unroll
-      for (int i = 0; i < KeyPieces::kKeys; ++i) largest = fmaxf(largest, scores[h][i]);
-      // A half warp may have no key yet; then nothing is scaled.
-      const float shift = largest == -INFINITY ? 0.0F : largest;
-      const float factor = exp2f(maxima[h] - shift);
-      maxima[h] = largest;
-      totals[h] *= factor;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sums[h][i] *= factor;
-#pragma unroll
-      for (int i = 0; i < KeyPieces::kKeys; ++i) {
-        scores[h][i] = exp2f(scores[h][i] - shift);
-        totals[h] += scores[h][i];
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < KeyPieces::kKeys; ++i) {
-      const uint4 value = pieces.value(i);
-      const float2 v0 = unpack(value.x);
-      const float2 v1 = unpack(value.y);
-      const float2 v2 = unpack(value.z);
-      const float2 v3 = unpack(value.w);
-#pragma unroll
-      for (int h = 0; h < kGroup; ++h) {
-        sums[h][0] = fmaf(scores[h][i], v0.x, sums[h][0]);
-        sums[h][1] = fmaf(scores[h][i], v0.y, sums[h][1]);
-        sums[h][2] = fmaf(scores[h][i], v1.x, sums[h][2]);
-        sums[h][3] = fmaf(scores[h][i], v1.y, sums[h][3]);
-        sums[h][4] = fmaf(scores[h][i], v2.x, sums[h][4]);
-        sums[h][5] = fmaf(scores[h][i], v2.y, sums[h][5]);
-        sums[h][6] = fmaf(scores[h][i], v3.x, sums[h][6]);
-        sums[h][7] = fmaf(scores[h][i], v3.y, sums[h][7]);
-      }
-    }
+  /// Piece c of key lane / 4 + 8·tile: dimensions 32·c + lane % 4 · 8 and on.
+  __device__ uint4 key(int tile, int c) const { return keys_[(tile * 4 + c) * 32]; }
+
+  /// Right operands of two tiles of eight dimensions, 8·tile and on: b0, b1, then those of the
+  /// next.
+  __device__ uint4 values(int tile) const {
+    const int lane = threadIdx.x % 32;
+    const auto address = static_cast<uint32_t>(
+        __cvta_generic_to_shared(values_ + lane % 16 * kValueStride + (tile + lane / 16) * 16));
+    uint4 v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(address)
+                 : "memory");
+    return v;
   }
 
-  /// The two halves of a warp together, to `result`.
-  __device__ void store(float (&result)[kGroup][kPartial]) {
+ private:
+  static __device__ const bf16x1* first_row(const HeadArgs& heads, const DecodeUnit& unit,
+                                            int first) {
+    constexpr int kPage = static_cast<int>(kPageTokens);
+    return page_keys(heads, unit.block_table[first / kPage], unit.kv_head) +
+           first % kPage * kDecodeHeadDim;
+  }
+
+  /// Calls f(place, row, elements from the first key) for the lane's eight pieces of keys and eight
+  /// of values.
+  template <class F>
+  __device__ void each_piece(F&& f) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int h = 0; h < kGroup; ++h) {
-      const float other = __shfl_xor_sync(0xffffffffU, maxima[h], 16);
-      const float largest = fmaxf(maxima[h], other);
-      const float shift = largest == -INFINITY ? 0.0F : largest;
-      const float factor = exp2f(maxima[h] - shift);
-      totals[h] *= factor;
-      totals[h] += __shfl_xor_sync(0xffffffffU, totals[h], 16);
+    for (int i = 0; i < 8; ++i) {
+      const int row = i / 4 * 8 + lane / 4;
+      f(keys_ + i * 32, row, row * kDecodeHeadDim + i % 4 * 32 + lane % 4 * 8);
+    }
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        sums[h][i] *= factor;
-        sums[h][i] += __shfl_xor_sync(0xffffffffU, sums[h][i], 16);
-        if (lane < 16) result[h][lane * 8 + i] = sums[h][i];
-      }
-      if (lane == 0) {
-        result[h][kDecodeHeadDim] = largest;
-        result[h][kDecodeHeadDim + 1] = totals[h];
+    for (int i = 0; i < 8; ++i) {
+      const int row = i * 2 + lane / 16;
+      f(values_ + row * kValueStride + lane % 16 * 16, row,
+        static_cast<int>(kValuesAfterKeys) + row * kDecodeHeadDim + lane % 16 * 8);
+    }
+  }
+
+  uint4* keys_;
+  std::byte* values_;
+};
+
+/// Softmax over the keys of a warp so far, for head lane / 4.
+struct OnlineSoftmax {
+  static constexpr int kTiles = kDecodeHeadDim / 8;
+  float sums[kTiles][4] = {};  ///< dimensions 8·tile + lane % 4 · 2 and the next; rows 8 on: unused
+  float largest = -INFINITY;
+  float total = 0.0F;  ///< of this lane's keys
+
+  /// Keys [first, first + 16) below `end`; q as KeyBlock::key has keys.
+  __device__ void add(const KeyBlock& block, const uint4 (&q)[4], int first, int end) {
+    constexpr float kScale = 1.4426950408889634F * 0.08838834764831845F;  // log2(e) · head_dim^-½
+    const int lane = threadIdx.x % 32;
+    float scores[2][4] = {};
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const uint4 k = block.key(tile, c);
+        multiply_add(scores[tile], q[c].x, 0, q[c].y, 0, k.x, k.y);
+        multiply_add(scores[tile], q[c].z, 0, q[c].w, 0, k.z, k.w);
       }
     }
+    float most = -INFINITY;
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int key = first + tile * 8 + lane % 4 * 2 + i;
+        scores[tile][i] = key < end ? scores[tile][i] * kScale : -INFINITY;
+        most = fmaxf(most, scores[tile][i]);
+      }
+    }
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, 2));
+    const float now = fmaxf(largest, most);  // finite: key `first` is below `end`
+    const float factor = exp2f(largest - now);
+    largest = now;
+    total *= factor;
+    uint32_t weights[2];
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+      const float w0 = exp2f(scores[tile][0] - now);
+      const float w1 = exp2f(scores[tile][1] - now);
+      total += w0 + w1;
+      weights[tile] = pack(w0, w1);
+    }
+#pragma unroll
+    for (int tile = 0; tile < kTiles; tile += 2) {
+      const uint4 v = block.values(tile);
+      sums[tile][0] *= factor;
+      sums[tile][1] *= factor;
+      sums[tile + 1][0] *= factor;
+      sums[tile + 1][1] *= factor;
+      multiply_add(sums[tile], weights[0], 0, weights[1], 0, v.x, v.y);
+      multiply_add(sums[tile + 1], weights[0], 0, weights[1], 0, v.z, v.w);
+    }
+  }
+
+  /// To results [group][kPartial].
+  __device__ void store(float* results, int group) {
+    const int lane = threadIdx.x % 32;
+    total += __shfl_xor_sync(0xffffffffU, total, 1);
+    total += __shfl_xor_sync(0xffffffffU, total, 2);
+    if (lane / 4 >= group) return;
+    float* const mine = results + lane / 4 * kPartial;
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      *reinterpret_cast<float2*>(mine + tile * 8 + lane % 4 * 2) = {sums[tile][0], sums[tile][1]};
+    }
+    if (lane % 4 == 0) *reinterpret_cast<float2*>(mine + kDecodeHeadDim) = {largest, total};
   }
 };
 
@@ -333,38 +367,42 @@ struct PartialSum {
   }
 };
 
-template <int kGroup>
-constexpr int kDecodeBlocks = kGroup <= 2   ? 3
-                              : kGroup <= 4 ? 2
-                                            : 1;  // on a multiprocessor
+constexpr int kDecodeBlocks = 2;  ///< on a multiprocessor
+constexpr int kMaxGroup = 8;      ///< query heads of a kv head
 
-/// kGroup: query heads of a kv head, at least as many as there are.
-template <int kGroup>
-__global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks<kGroup>)
+/// Shared memory: the warps' keys and values, then their results [warps][group][kPartial].
+constexpr int decode_shared_bytes(int group) {
+  return kDecodeWarps * (KeyBlock::kBytes + group * kPartial * 4);
+}
+
+static __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks)
     decode_attention_kernel(const DecodeArgs args) {
   extern __shared__ uint4 decode_shared[];
-  __shared__ float queries[kGroup][kDecodeHeadDim];
-  __shared__ float results[kDecodeWarps][kGroup][kPartial];
+  __shared__ uint4 queries[kMaxGroup][kDecodeHeadDim / 8];
   __shared__ bool is_last;
   const HeadArgs& heads = args.heads;
   const int group = heads.num_heads / heads.num_kv_heads;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  KeyPieces pieces(decode_shared);
+  auto* const shared = reinterpret_cast<std::byte*>(decode_shared);
+  KeyBlock keys(shared + warp * KeyBlock::kBytes);
+  auto* const results = reinterpret_cast<float*>(shared + kDecodeWarps * KeyBlock::kBytes);
+  let_next_begin();
 
   const int first_item = args.first_split[0];
   const int units = (args.first_split[args.row_count] - first_item) * heads.num_kv_heads;
   const int run = (units + gridDim.x - 1) / gridDim.x;
   const int last_unit = min(static_cast<int>(blockIdx.x + 1) * run, units);
-  int index = blockIdx.x * run;
+  const int first_unit = blockIdx.x * run;
+  int index = first_unit;
   DecodeUnit unit;
   if (index < last_unit) {
     unit = DecodeUnit(args, index);
-    pieces.fetch(heads, unit, unit.begin);
+    keys.fetch(heads, unit, unit.begin + warp * 16);
   }
   wait_for_inputs();
 
-  float q[kGroup][8];
+  uint4 q[4];
   for (int held_row = -1, held_head = -1; index < last_unit; ++index) {
     const int64_t row = args.first_row + unit.row;
     // Rows of this step that fall into the split: guesses before this one included. Other blocks
@@ -374,41 +412,36 @@ __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks<kGroup>)
     }
     const bool is_new = held_row != unit.row || held_head != unit.kv_head;
     if (is_new) {
-      for (int h = warp; h < kGroup; h += kDecodeWarps) {
+      for (int h = warp; h < kMaxGroup; h += kDecodeWarps) {
         float4 v{};
         if (h < group) {
           v = rotated_head(heads, row, unit.kv_head * group + h, heads.q_weight, heads.q_eps);
         }
-        *reinterpret_cast<float4*>(&queries[h][lane * 4]) = v;
+        store_half(v, reinterpret_cast<bf16x1*>(queries[h]));
       }
     }
     __syncthreads();
     if (is_new) {
-      // Scores in units of log2, so that weights are powers of two.
-      constexpr float kScale = 1.4426950408889634F * 0.08838834764831845F;  // · head_dim^-½
 #pragma unroll
-      for (int h = 0; h < kGroup; ++h) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) q[h][i] = queries[h][lane % 16 * 8 + i] * kScale;
-      }
+      for (int c = 0; c < 4; ++c) q[c] = queries[lane / 4][c * 4 + lane % 4];
       held_row = unit.row;
       held_head = unit.kv_head;
     }
 
-    OnlineSoftmax<kGroup> softmax;
+    OnlineSoftmax softmax;
     DecodeUnit next;
     for (int block = unit.begin; block < unit.end; block += kDecodeBlock) {
-      pieces.complete(heads, unit, block);
       const int first = block + warp * 16;
-      if (first < unit.end) softmax.add(pieces, q, first + lane / 16, unit.end);
+      keys.complete(heads, unit, first);
+      if (first < unit.end) softmax.add(keys, q, first, unit.end);
       if (block + kDecodeBlock < unit.end) {
-        pieces.fetch(heads, unit, block + kDecodeBlock);
+        keys.fetch(heads, unit, first + kDecodeBlock);
       } else if (index + 1 < last_unit) {
-        next = DecodeUnit(args, index + 1);
-        pieces.fetch(heads, next, next.begin);
+        next = unit.next(args);
+        keys.fetch(heads, next, next.begin + warp * 16);
       }
     }
-    softmax.store(results[warp]);
+    softmax.store(results + warp * group * kPartial, group);
     __syncthreads();
 
     const int64_t step = int64_t{heads.num_heads} * kPartial;
@@ -418,7 +451,7 @@ __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks<kGroup>)
     for (int i = threadIdx.x; i < group * kDecodeHeadDim; i += blockDim.x) {
       const int h = i / kDecodeHeadDim;
       const int column = i % kDecodeHeadDim;
-      const PartialSum all(&results[0][h][0], column, kDecodeWarps, kGroup * kPartial,
+      const PartialSum all(results + h * kPartial, column, kDecodeWarps, group * kPartial,
                            [](const float* p) { return *p; });
       if (unit.splits == 1) {
         out[i] = __float2bfloat16_rn(all.sum / all.total);
@@ -432,16 +465,23 @@ __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks<kGroup>)
       }
     }
     if (unit.splits > 1) {
-      __threadfence();
-      __syncthreads();
-      if (threadIdx.x == 0) {
-        uint32_t* const count = args.arrivals + unit.row * heads.num_kv_heads + unit.kv_head;
-        is_last = atomicAdd(count, 1U) + 1 == static_cast<uint32_t>(unit.splits);
-        if (is_last) *count = 0;
-      }
-      __syncthreads();
-      if (is_last) {
+      // Whether all splits are there now: those of this block, or, by a count, those of several.
+      const int first_of_head = index - unit.split;
+      if (first_of_head >= first_unit && first_of_head + unit.splits <= last_unit) {
+        is_last = unit.split + 1 == unit.splits;
+        __syncthreads();
+      } else {
         __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+          uint32_t* const count = args.arrivals + unit.row * heads.num_kv_heads + unit.kv_head;
+          is_last = atomicAdd(count, 1U) + 1 == static_cast<uint32_t>(unit.splits);
+          if (is_last) *count = 0;
+        }
+        __syncthreads();
+        if (is_last) __threadfence();
+      }
+      if (is_last) {
         for (int i = threadIdx.x; i < group * kDecodeHeadDim; i += blockDim.x) {
           const PartialSum all(of_row + i / kDecodeHeadDim * kPartial, i % kDecodeHeadDim,
                                unit.splits, step, [](const float* p) { return __ldcg(p); });
@@ -454,24 +494,12 @@ __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks<kGroup>)
   }
 }
 
-template <int kGroup>
-void launch_decode_attention(const DecodeArgs& args, const Cuda& cuda) {
-  const auto kernel = decode_attention_kernel<kGroup>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, KeyPieces::kBytes));
-  // As many blocks as run at once; a recorded launch serves any context length.
-  launch({.grid = static_cast<unsigned>(cuda.sm_count * kDecodeBlocks<kGroup>),
-          .block = kDecodeWarps * 32,
-          .shared_bytes = KeyPieces::kBytes,
-          .stream = cuda.stream,
-          .overlaps = cuda.compute_capability >= 90},
-         kernel, args);
-}
-
 inline void launch_decode_attention(const HeadArgs& heads, const DeviceLists& lists, bf16x1* out,
                                     int64_t ldo, const Cuda& cuda) {
   const int group = heads.num_heads / heads.num_kv_heads;
-  require(group <= 8, "device attention: query heads of a kv head");
+  require(group <= kMaxGroup, "device attention: query heads of a kv head");
+  check(cudaFuncSetAttribute(decode_attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             decode_shared_bytes(kMaxGroup)));
   for (int64_t first = 0; first < lists.decode_count; first += lists.partial_rows) {
     const DecodeArgs args{
         .heads = heads,
@@ -483,13 +511,13 @@ inline void launch_decode_attention(const HeadArgs& heads, const DeviceLists& li
         .arrivals = lists.arrivals,
         .out = out,
         .ldo = ldo};
-    if (group <= 2) {
-      launch_decode_attention<2>(args, cuda);
-    } else if (group <= 4) {
-      launch_decode_attention<4>(args, cuda);
-    } else {
-      launch_decode_attention<8>(args, cuda);
-    }
+    // As many blocks as run at once; a recorded launch serves any context length.
+    launch({.grid = static_cast<unsigned>(cuda.sm_count * kDecodeBlocks),
+            .block = kDecodeWarps * 32,
+            .shared_bytes = decode_shared_bytes(group),
+            .stream = cuda.stream,
+            .overlaps = cuda.compute_capability >= 90},
+           decode_attention_kernel, args);
   }
 }
 

@@ -8,11 +8,19 @@
 
 namespace qvl::device {
 
+/// Lets the next kernel's blocks start where there is room, once all blocks of this one have
+/// started.
+__device__ inline void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
 /// Results of the kernels before this one are visible after it. Every kernel calls it before its
 /// first access to anything but weights.
 __device__ inline void wait_for_inputs() {
+  let_next_begin();
 #if __CUDA_ARCH__ >= 900
-  cudaTriggerProgrammaticLaunchCompletion();
   cudaGridDependencySynchronize();
 #endif
 }
@@ -25,8 +33,13 @@ struct Launch {
   bool overlaps = true;  ///< with the kernel before it; needs compute capability 9.0
 };
 
+/// All kernels ask for the same division of a multiprocessor's memory, most of it shared: blocks of
+/// kernels that divide it otherwise do not run beside each other, and changing it waits for
+/// idleness.
 template <class... Parameters, class... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared));
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -16,7 +16,6 @@ constexpr int kNormPerThread = 8;  ///< float4 in registers: rows of up to 8192 
 struct NormArgs {
   const float* x;
   int64_t ldx;
-  const int32_t* rows;  ///< the rows to take, or null for all in order
   const float* weight;
   const float* bias;  ///< of a layer norm
   float eps;
@@ -54,9 +53,8 @@ __device__ inline float square4(const float4& v) {
 static __global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(const NormArgs args) {
   __shared__ float shared[kNormThreads / 32 + 1];
   wait_for_inputs();
-  const int64_t row = args.rows == nullptr ? blockIdx.x : args.rows[blockIdx.x];
   NormRow x;
-  x.load(args.x + row * args.ldx, args.size);
+  x.load(args.x + blockIdx.x * args.ldx, args.size);
   float sum = 0.0F;
   x.each(args.size, [&](const float4& v, int) { sum += square4(v); });
   sum = block_sum<kNormThreads>(sum, shared);
@@ -98,9 +96,9 @@ inline void require_norm(int64_t size) {
   require(size % 4 == 0 && size <= kNormThreads * kNormPerThread * 4, "norm: row width");
 }
 
-/// y[i,:] = rms(x[rows[i],:]); `rows` is device memory or null for the rows of y in order.
-inline void launch_rms_norm(const Cuda& cuda, Mat<const float> x, const int32_t* rows,
-                            const RmsNorm& norm, const ActMat& y) {
+/// y[i,:] = rms(x[i,:]) for the rows of y.
+inline void launch_rms_norm(const Cuda& cuda, Mat<const float> x, const RmsNorm& norm,
+                            const ActMat& y) {
   require_norm(x.cols);
   if (y.rows == 0) return;
   launch({.grid = static_cast<unsigned>(y.rows),
@@ -108,8 +106,8 @@ inline void launch_rms_norm(const Cuda& cuda, Mat<const float> x, const int32_t*
           .stream = cuda.stream,
           .overlaps = cuda.compute_capability >= 90},
          rms_norm_kernel,
-         NormArgs{x.data, x.stride, rows, norm.weight.data, nullptr, norm.eps,
-                  static_cast<int>(x.cols), static_cast<bf16x1*>(y.data), y.stride});
+         NormArgs{x.data, x.stride, norm.weight.data, nullptr, norm.eps, static_cast<int>(x.cols),
+                  static_cast<bf16x1*>(y.data), y.stride});
 }
 
 /// The elements of x in order, as many at a time as the norm has; x and y lie side by side.
@@ -124,8 +122,8 @@ inline void launch_layer_norm(const Cuda& cuda, Mat<const float> x, const LayerN
           .stream = cuda.stream,
           .overlaps = cuda.compute_capability >= 90},
          layer_norm_kernel,
-         NormArgs{x.data, size, nullptr, norm.weight.data, norm.bias.data, norm.eps,
-                  static_cast<int>(size), static_cast<bf16x1*>(y.data), size});
+         NormArgs{x.data, size, norm.weight.data, norm.bias.data, norm.eps, static_cast<int>(size),
+                  static_cast<bf16x1*>(y.data), size});
 }
 
 }  // namespace qvl::device

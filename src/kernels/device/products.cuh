@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "kernels/device/epilogues.cuh"
 #include "kernels/device/gemm.cuh"
+#include "kernels/device/norm.cuh"
 #include "kernels/device/skinny.cuh"
 #include "kernels/linear.h"
 
@@ -80,6 +81,42 @@ void product(const Cuda& cuda, RowRoles roles, const ActMat& x, const Linear& w,
     skinny_product(cuda, x.slice_rows(roles.prompt, roles.generated), w,
                    Shifted<Epilogue>{epilogue, static_cast<int>(roles.prompt)});
   }
+}
+
+/// rms(x)·Wᵀ of generated rows, or rows whose role the caller knows to make no difference; `rows`
+/// is device memory, or null for the first `count` in order.
+template <class Epilogue>
+void normed_skinny_product(const Cuda& cuda, Mat<const float> x, const int32_t* rows, int64_t count,
+                           const RmsNorm& norm, const Linear& w, const Epilogue& epilogue) {
+  require(x.cols % 8 == 0 && x.stride % 4 == 0 && w.desc.out % 2 == 0,
+          "device products take rows of 16-byte pieces and even outputs");
+  require_equal(x.cols, w.desc.in, "product: width of x");
+  if (count == 0) return;
+  ScratchScope scratch(cuda);
+  bf16x1* const normed = half(scratch.half_rows(count, x.cols).data);
+  launch_normed_skinny(
+      {.w = half(w.data),
+       .n = static_cast<int>(w.desc.out),
+       .k = static_cast<int>(w.desc.in),
+       .rows = static_cast<int>(count)},
+      NormedRows{
+          .x = x.data, .ldx = x.stride, .rows = rows, .weight = norm.weight.data, .eps = norm.eps},
+      normed, scratch.take<float>(count), epilogue, cuda.stream, overlaps(cuda));
+}
+
+/// rms(x)·Wᵀ by role.
+template <class Epilogue>
+void normed_product(const Cuda& cuda, RowRoles roles, Mat<const float> x, const RmsNorm& norm,
+                    const Linear& w, const Epilogue& epilogue) {
+  require_equal(roles.rows(), x.rows, "product: rows by role");
+  if (roles.prompt > 0) {
+    ScratchScope scratch(cuda);
+    const ActMat normed = scratch.half_rows(roles.prompt, x.cols);
+    launch_rms_norm(cuda, x, norm, normed);
+    product(cuda, {.prompt = roles.prompt}, normed, w, epilogue);
+  }
+  normed_skinny_product(cuda, x.slice_rows(roles.prompt, roles.generated), nullptr, roles.generated,
+                        norm, w, Shifted<Epilogue>{epilogue, static_cast<int>(roles.prompt)});
 }
 
 }  // namespace qvl::device
