@@ -251,7 +251,7 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
   EXPECT_EQ(refusal(r), "logit_bias: found token 704, expected one of the vocabulary of 704");
   r = good;
   r.sampling.n = 3;
-  EXPECT_EQ(refusal(r), ": found 3 answers, expected at most 2");
+  EXPECT_EQ(refusal(r), ": found 3 answers, expected at most 2: all that the queue takes");
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), ": found 2 unfinished answers and 1 asked for, expected at most 2");

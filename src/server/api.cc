@@ -25,6 +25,12 @@ int64_t most_media_bytes(const Processor& processor) {
 /// A bound beyond the limit takes all there is. 0: no limit.
 int64_t at_most(int64_t limit, int64_t bound) { return limit > 0 ? std::min(limit, bound) : bound; }
 
+/// What the queue never takes is a fault of the request, however few bytes it has: 400, not 413.
+Error as_refusal(Error error) {
+  if (error.code == ErrorCode::request_too_large) error.code = ErrorCode::bad_request;
+  return error;
+}
+
 }  // namespace
 
 class Api::Impl {
@@ -107,7 +113,8 @@ class Api::Impl {
                            Admission::Ticket& ticket, ReplyOptions& reply);
   void count_tokens(const Loaded& loaded, const HttpRequest& request, Admission::Ticket place,
                     const ResponseWriter& writer);
-  void tokenize(const HttpRequest& request, const ResponseWriter& writer) const;
+  void tokenize(const Loaded& loaded, const HttpRequest& request,
+                const ResponseWriter& writer) const;
   void detokenize(const HttpRequest& request, const ResponseWriter& writer) const;
   WireJson models() const;
   WireJson memory() const;
@@ -148,7 +155,7 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
          .prompt_tokens = at_most(most.prompt_tokens,
                                   images == 0 ? std::min(bytes, model.context) : model.context),
          .media_bytes = at_most(most.media_bytes, images * most_media_bytes(*model.processor))});
-    if (!reserved) return reserved.error();
+    if (!reserved) return as_refusal(reserved.error());
     Result<PreparedRequest> one = prepare_chat(*chat, model, limits);
     if (!one) return one.error();
     metrics_->observe_media(MediaStage::decode, one->media.decode_ms / 1e3);
@@ -161,17 +168,19 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
     if (!completion) return completion.error();
     Result<Prepared> all = prepare_completion(*completion, model);
     if (!all) return all.error();
-    RequestCost cost{.answers = 0};
-    for (const PreparedRequest& one : *all) {
-      cost.answers += one.request.sampling.n;
-      cost.prompt_tokens += static_cast<int64_t>(one.request.prompt_tokens.size());
-    }
-    const Status reserved = admission.change(ticket, cost);
-    if (!reserved) return reserved.error();
     head.id = make_id("cmpl-");
     reply = completion_reply(*completion, *all, std::move(head));
     prepared = std::move(*all);
   }
+  RequestCost cost{.answers = 0};
+  for (const PreparedRequest& one : prepared) {
+    const RequestCost part = cost_of(one.request);
+    cost.answers += part.answers;
+    cost.prompt_tokens += part.prompt_tokens;
+    cost.media_bytes += part.media_bytes;
+  }
+  const Status reserved = admission.change(ticket, cost);
+  if (!reserved) return as_refusal(reserved.error());
   for (PreparedRequest& one : prepared) {
     one.request.deadline_ms = options_.request_timeout_ms;
     if (!options_.honours_priority) one.request.priority = 0;
@@ -220,7 +229,8 @@ void Api::Impl::count_tokens(const Loaded& loaded, const HttpRequest& request,
                          {"max_model_len", loaded.model.context}}));
 }
 
-void Api::Impl::tokenize(const HttpRequest& request, const ResponseWriter& writer) const {
+void Api::Impl::tokenize(const Loaded& loaded, const HttpRequest& request,
+                         const ResponseWriter& writer) const {
   Result<nlohmann::json> body = parse_body(request.body, options_.parse.fields.limits);
   if (!body) return refuse(writer, body.error());
   const auto text_of = [&](const char* name) {
@@ -236,7 +246,7 @@ void Api::Impl::tokenize(const HttpRequest& request, const ResponseWriter& write
   const std::vector<int32_t> tokens =
       options_.model.processor->tokenizer().encode(*text, Origin::user);
   writer.json(200, dump({{"count", tokens.size()},
-                         {"max_model_len", options_.model.context},
+                         {"max_model_len", loaded.model.context},
                          {"tokens", tokens}}));
 }
 
@@ -370,12 +380,10 @@ void Api::Impl::add_routes(Router& router) {
        }));
   for (const char* path : {"/tokenize", "/detokenize"}) {
     const bool forward = std::string_view(path) == "/tokenize";
-    post(path, [this, forward](HttpRequest request, const ResponseWriter& writer) {
-      const auto held = std::make_shared<HttpRequest>(std::move(request));
-      media_pool_.post([this, forward, held, writer] {
-        forward ? tokenize(*held, writer) : detokenize(*held, writer);
-      });
-    });
+    post(path, with_engine([this, forward](const Loaded& loaded, const HttpRequest& request,
+                                           const Admission::Ticket&, const ResponseWriter& writer) {
+           forward ? tokenize(loaded, request, writer) : detokenize(request, writer);
+         }));
   }
   get("/v1/models", Access::key, [this] { return dump(models()); });
   get("/version", Access::key, [this] { return dump({{"version", options_.version}}); });

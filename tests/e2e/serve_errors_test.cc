@@ -202,6 +202,8 @@ TEST_F(ServeErrorsTest, WhoComesWhenTheQueueIsFullGets429AndATime) {
   ASSERT_TRUE(eventually([&] { return requests(address())["answers"] == 2; }));
   const HttpReply reply = post(address(), kChat, chat_body("hi"), kKey);
   expect_refused(reply, 429, "too many requests");
+  expect_refused("/tokenize", {{"prompt", "hi"}}, 429, "too many requests");
+  expect_refused("/detokenize", {{"tokens", {1}}}, 429, "too many requests");
   ASSERT_FALSE(reply.header("retry-after").empty());
   EXPECT_GE(std::stoi(reply.header("retry-after")), 1);
   EXPECT_LE(std::stoi(reply.header("retry-after")), 60);
@@ -210,9 +212,31 @@ TEST_F(ServeErrorsTest, WhoComesWhenTheQueueIsFullGets429AndATime) {
 
 TEST_F(ServeErrorsTest, WhatCouldNeverBeQueuedIsNotToldToTryAgain) {
   // Two places: a request for three answers never finds them.
-  expect_refused(kChat, chat_body("hi", {{"n", 3}, {"max_tokens", 1}}), 413, "at most 2");
+  const std::string words = "found 3 answers, expected at most 2: all that the queue takes";
+  expect_refused(kChat, chat_body("hi", {{"n", 3}, {"max_tokens", 1}}), 400, words);
+  expect_refused(kText, {{"prompt", {"a", "b", "c"}}, {"max_tokens", 1}}, 400, words);
   EXPECT_EQ(post(address(), kChat, chat_body("hi", {{"n", 2}, {"max_tokens", 1}}), kKey).status,
             200);
+}
+
+TEST(ServeQueue, TokensAndPicturesThatItNeverTakesAre400WithTheArithmetic) {
+  const ServerProcess server({kDemo, "--max-num-queued-tokens", "40", "--max-media-bytes", "1000",
+                              "--disable-uvicorn-access-log"});
+  ASSERT_TRUE(server.is_ready()) << server.log();
+  const auto refused = [&](const std::string& path, const Json& body, const std::string& words) {
+    const HttpReply reply = post(server.address(), path, body);
+    EXPECT_EQ(reply.status, 400) << reply.body;
+    EXPECT_NE(reply.error().find(words), std::string::npos) << reply.error();
+  };
+  std::string words;
+  for (int i = 0; i < 50; ++i) words += "word ";
+  const std::string tokens = " prompt tokens, expected at most 40: all that the queue takes";
+  refused(kText, {{"prompt", words}}, tokens);
+  refused(kChat, chat_body(words), tokens);
+  refused(kText, {{"prompt", {"one two three", words}}}, tokens);
+  refused(kChat, chat_body(Json::array({picture_part(kSmall)})), ": all that the queue takes");
+  EXPECT_EQ(post(server.address(), kChat, chat_body("hi", {{"max_tokens", 1}})).status, 200);
+  EXPECT_TRUE(holds_nothing(server.address()));
 }
 
 /// The program with a standard error that takes only a few lines: it stops where it would say how
