@@ -282,6 +282,28 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
       << shortened->plan.notes[0];
 }
 
+TEST_F(EngineTest, TheCacheIsAsLargeAsItIsSetAndNoLarger) {
+  const auto plan = [&](int64_t pages) {
+    config_.kv_bytes = pages * 64 * 4096 + 1;  // 4096 bytes a token
+    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32,
+                       config_, /*process_bytes=*/20'000'000);
+  };
+  EXPECT_EQ(plan(16)->plan.kv_pages, 16);
+  EXPECT_EQ(plan(100)->plan.kv_pages, 100);  // more than the sequences need: for the prefix cache
+  const Result<PlannedMemory> small = plan(5);
+  ASSERT_TRUE(small) << small.error().message();
+  EXPECT_EQ(small->plan.kv_pages, 5);
+  EXPECT_EQ(small->plan.max_model_len, 5 * 64);
+  ASSERT_FALSE(plan(3));  // fewer than 256 tokens
+  EXPECT_EQ(plan(3).error().code, ErrorCode::does_not_fit);
+  config_.memory_bytes = plan(16)->plan.total_bytes();
+  const Result<PlannedMemory> capped = plan(100);
+  ASSERT_TRUE(capped) << capped.error().message();
+  EXPECT_EQ(capped->plan.kv_pages, 16);
+  ASSERT_EQ(capped->plan.notes.size(), 1U);
+  EXPECT_EQ(capped->plan.notes[0], "cache holds 1024 tokens, not 6400");
+}
+
 TEST_F(EngineTest, AStepThatCannotHoldAllSequencesIsRefused) {
   config_.max_num_seqs = 9;
   config_.max_step_tokens = 8;

@@ -196,12 +196,19 @@ void Api::Impl::answer(Kind kind, const Loaded& loaded, const HttpRequest& reque
   Result<Prepared> prepared = prepare(kind, loaded, request.body, place, reply);
   if (!prepared) return refuse(writer, prepared.error());
   const bool is_stream = reply.request.stream;
+  std::function<void(const FinishedRequest&)> on_finished;
+  if (options_.on_finished) {
+    on_finished = [this, id = request.id](const FinishedRequest& finished) {
+      options_.on_finished(id, finished);
+    };
+  }
   const auto live = std::make_shared<LiveReply>(
       LiveReply::Parts{.reply = Reply(std::move(reply), loaded.model.processor->tokenizer()),
                        .is_stream = is_stream,
                        .writer = writer,
                        .pool = &text_pool_,
-                       .metrics = metrics_});
+                       .metrics = metrics_,
+                       .on_finished = std::move(on_finished)});
   std::vector<EventStream> streams;
   for (PreparedRequest& one : *prepared) {
     Admission::Ticket part = place.split(cost_of(one.request));

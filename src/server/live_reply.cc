@@ -62,10 +62,7 @@ void LiveReply::pump() {
       parts_.writer.json(503, error_frame(ErrorCode::engine_draining));  // nobody may be there
     }
     finished_.reason = FinishReason::cancelled;
-    parts_.metrics->observe_finished(finished_);
-    ended_ = true;
-    streams_.clear();
-    return;
+    return close();
   }
   if (!flush()) return;  // what comes meanwhile stays with the engine, which pauses
   std::vector<Event> events;
@@ -143,8 +140,13 @@ void LiveReply::end() {
     if (!flush()) return;
     parts_.writer.finish();
   }
-  finished_.n = static_cast<int64_t>(times_.size());
+  close();
+}
+
+void LiveReply::close() {
+  finished_.n = std::max<int64_t>(1, static_cast<int64_t>(times_.size()));
   parts_.metrics->observe_finished(finished_);
+  if (parts_.on_finished) parts_.on_finished(finished_);
   ended_ = true;
   streams_.clear();
 }

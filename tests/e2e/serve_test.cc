@@ -335,6 +335,53 @@ TEST_F(ServeTest, MemoryIsWhatWasPlannedAndNothingIsOwnedAtRest) {
   EXPECT_EQ(pages["total"], pages["free"].get<int>() + pages["cached"].get<int>());
 }
 
+TEST(ServeDefaults, OfRequestsAreThoseOfTheFlags) {
+  const ServerProcess server({kDemo, "--seed", "7", "--max-logprobs", "2",
+                              "--enable-force-include-usage", "--return-tokens-as-token-ids",
+                              "--default-chat-template-kwargs", R"({"add_vision_id": true})",
+                              "--kv-cache-memory-bytes", "20MB", "--limit-mm-per-prompt",
+                              R"({"image": 1})", "--quantization", "awq", "--enable-log-requests"});
+  ASSERT_TRUE(server.is_ready()) << server.log();
+  const auto ask = [&](const std::string& path, const Json& body) {
+    return post(server.address(), path, body);
+  };
+  Json body = {{"prompt", "a"}, {"max_tokens", 20}, {"temperature", 1}, {"ignore_eos", true}};
+  const std::string silent = answer_text(ask(kText, body));
+  body["seed"] = 7;
+  EXPECT_EQ(answer_text(ask(kText, body)), silent);
+  body["seed"] = 0;
+  EXPECT_NE(answer_text(ask(kText, body)), silent);
+
+  body["logprobs"] = 2;
+  const Json tokens = ask(kText, body).json()["choices"][0]["logprobs"]["tokens"];
+  EXPECT_TRUE(tokens[0].get<std::string>().starts_with("token_id:")) << tokens;
+  body["logprobs"] = 3;
+  EXPECT_NE(ask(kText, body).error().find("expected 0 to 2"), std::string::npos);
+
+  const HttpReply stream = ask(kChat, chat_body("hi", {{"stream", true}, {"max_tokens", 2}}));
+  EXPECT_NE(stream.body.find("\"usage\":{"), std::string::npos) << stream.body;
+
+  const Json one = Json::array({picture_part(kSmall)});
+  const auto tokens_of = [&](const Json& more) {
+    return ask("/v1/chat/completions/input_tokens", chat_body(one, more)).json()["input_tokens"];
+  };
+  EXPECT_GT(tokens_of(Json::object()),
+            tokens_of({{"chat_template_kwargs", {{"add_vision_id", false}}}}));
+  EXPECT_EQ(ask(kChat, chat_body(Json::array({one[0], one[0]}))).status, 400);
+
+  const Json memory = get(server.address(), "/v1/debug/memory").json();
+  const Json& cache = memory["lines"][1];
+  EXPECT_EQ(cache["what"], "KV cache");
+  EXPECT_GT(cache["bytes"], 19'000'000);
+  EXPECT_LE(cache["bytes"], 20'100'000);
+  EXPECT_NE(server.log().find("--quantization awq has no effect"), std::string::npos);
+  EXPECT_TRUE(eventually([&] {
+    return server.log().find(
+               " finish=length n=1 prompt_tokens=1 computed_prompt_tokens=1 "
+               "generation_tokens=20 ") != std::string::npos;
+  })) << server.log();
+}
+
 /// The value of the first sample whose line begins with `name`; -1 if there is none.
 double sample(const std::string& text, const std::string& name) {
   const size_t found = text.find("\n" + name);

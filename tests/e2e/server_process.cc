@@ -1,5 +1,6 @@
 #include "server_process.h"
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ ServerProcess::ServerProcess(const std::vector<std::string>& arguments) {
   if (pipe(ends) != 0) return;
   pid_ = fork();
   if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves no server behind
     dup2(ends[1], STDERR_FILENO);
     ::close(ends[0]);
     ::close(ends[1]);
