@@ -116,6 +116,7 @@ class Api::Impl {
   void tokenize(const Loaded& loaded, const HttpRequest& request,
                 const ResponseWriter& writer) const;
   void detokenize(const HttpRequest& request, const ResponseWriter& writer) const;
+  void count_refusal(ErrorCode code) const;
   WireJson models() const;
   WireJson memory() const;
 
@@ -132,6 +133,13 @@ class Api::Impl {
   WorkerPool text_pool_;
   WorkerPool media_pool_;
 };
+
+void Api::Impl::count_refusal(ErrorCode code) const {
+  if (code == ErrorCode::image_too_large) metrics_->add_media_refusal(MediaRefusal::too_large);
+  if (code == ErrorCode::bad_image) metrics_->add_media_refusal(MediaRefusal::not_decodable);
+  if (code == ErrorCode::unsupported_image)
+    metrics_->add_media_refusal(MediaRefusal::not_supported);
+}
 
 Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
                                                const std::string& body, Admission::Ticket& ticket,
@@ -157,7 +165,10 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
          .media_bytes = at_most(most.media_bytes, images * most_media_bytes(*model.processor))});
     if (!reserved) return as_refusal(reserved.error());
     Result<PreparedRequest> one = prepare_chat(*chat, model, limits);
-    if (!one) return one.error();
+    if (!one) {
+      count_refusal(one.error().code);
+      return one.error();
+    }
     metrics_->observe_media(MediaStage::decode, one->media.decode_ms / 1e3);
     metrics_->observe_media(MediaStage::preprocess, one->media.resize_ms / 1e3);
     head.id = make_id("chatcmpl-");

@@ -398,6 +398,8 @@ TEST(ServeMetrics, CountWhatWasAnswered) {
     const Json body = {{"prompt", "x"}, {"max_tokens", 7}, {"ignore_eos", true}};
     EXPECT_EQ(post(server.address(), kText, body).status, 200);
   }
+  const Json broken = {{"type", "image_url"}, {"image_url", {{"url", "data:;base64,AAAA"}}}};
+  EXPECT_EQ(post(server.address(), kChat, chat_body(Json::array({broken}))).status, 400);
   EXPECT_TRUE(eventually([&] {
     const std::string text = metrics();
     return sample(text, "vllm:generation_tokens_total{") == 14 &&
@@ -412,6 +414,7 @@ TEST(ServeMetrics, CountWhatWasAnswered) {
   EXPECT_EQ(sample(text, "vllm:kv_cache_usage_perc{"), 0);
   EXPECT_GT(sample(text, "vllm:e2e_request_latency_seconds_sum{"), 0);
   EXPECT_EQ(sample(text, "vllm:cache_config_info{"), 1);
+  EXPECT_NE(text.find("reason=\"not_supported\"} 1\n"), std::string::npos);
 }
 
 TEST_F(ServeTest, ARequestIdComesBack) {
