@@ -338,7 +338,8 @@ std::vector<Group> groups() {
       {"Queue",
        {
            honour(count, "--max-num-queued-reqs", &F::max_num_queued_reqs,
-                  "answers waiting or being made; more are refused with 429", {1, 1e6}),
+                  "answers that may wait beside those being made; more are refused with 429",
+                  {1, 1e6}),
            honour(count, "--max-num-queued-tokens", &F::max_num_queued_tokens,
                   "tokens of the prompts of unfinished requests", {1, 1e12}),
            honour(size, "--max-media-bytes", &F::max_media_bytes,

@@ -81,6 +81,7 @@ void LiveReply::take(size_t prompt, const std::vector<Event>& events) {
     const size_t choice = parts_.reply.choice(prompt, event.index);
     observe(choice, event);
     for (std::string& frame : parts_.reply.push(choice, event)) frames_.push_back(std::move(frame));
+    if (event.finish != FinishReason::none) finished_.reason = parts_.reply.finish_reason(choice);
     if (parts_.reply.wants_cancel(choice)) streams_[prompt].cancel_answer(event.index);
   }
 }
@@ -98,7 +99,6 @@ void LiveReply::observe(size_t choice, const Event& event) {
   }
   if (event.finish == FinishReason::none) return;
   FinishedRequest& f = finished_;
-  f.reason = event.finish;
   f.end_to_end = std::max(f.end_to_end, event.at_ms * kMs);
   f.queue = std::max(f.queue, event.timings.queue_ms * kMs);
   f.prefill = std::max(f.prefill, (event.timings.first_token_ms - event.timings.queue_ms) * kMs);

@@ -415,6 +415,13 @@ TEST(ServeMetrics, CountWhatWasAnswered) {
   EXPECT_GT(sample(text, "vllm:e2e_request_latency_seconds_sum{"), 0);
   EXPECT_EQ(sample(text, "vllm:cache_config_info{"), 1);
   EXPECT_NE(text.find("reason=\"not_supported\"} 1\n"), std::string::npos);
+
+  // The engine is told to cancel an answer that a stop string ends; it has not been aborted.
+  const Json stopped =
+      chat_body({picture_part(kSign), text_part(kQuestion)}, {{"temperature", 0}, {"stop", "A"}});
+  EXPECT_EQ(post(server.address(), kChat, stopped).json()["choices"][0]["stop_reason"], "A");
+  const std::string stops = "vllm:request_success_total{engine=\"0\",finished_reason=\"stop\"";
+  EXPECT_TRUE(eventually([&] { return sample(metrics(), stops) == 1; })) << metrics();
 }
 
 TEST_F(ServeTest, ARequestIdComesBack) {
