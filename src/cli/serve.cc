@@ -109,12 +109,13 @@ HttpServerOptions server_options(const ServeFlags& flags, Metrics& metrics, Acce
   options.addresses = {flags.uds.empty() ? flags.host : flags.uds};
   options.port = static_cast<uint16_t>(flags.port);
   options.auth = {.keys = flags.api_keys,
-                  .admin_keys = flags.admin_keys,
                   .allowed_hosts = flags.allowed_hosts,
                   .allowed_origins = flags.allowed_origins,
                   .open_without_key = flags.open_without_key};
-  if (flags.max_connections > 0)
+  if (flags.max_connections > 0) {
     options.max_connections = static_cast<size_t>(flags.max_connections);
+    options.max_connections_per_local_peer = options.max_connections;
+  }
   if (flags.max_body_bytes > 0)
     options.limits.body_bytes = static_cast<uint64_t>(flags.max_body_bytes);
   options.on_request = [&metrics, log](const AccessRecord& record) {

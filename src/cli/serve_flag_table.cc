@@ -355,7 +355,7 @@ std::vector<Group> groups() {
            honour("--port", &F::port, "port to listen on; 0: any that is free", {0, 65'535}),
            honour("--uds", &F::uds, "path of a Unix socket to listen on, instead of --host"),
            honour("--api-key", &F::api_keys, "keys that clients must show one of"),
-           honour("--admin-key", &F::admin_keys, "keys for what only the administrator may see"),
+           warn(list, "--admin-key", "no route is the administrator's alone"),
            honour("--open-without-key", &F::open_without_key,
                   "listen beyond this machine without --api-key"),
            honour("--allowed-origins", &F::allowed_origins,

@@ -79,7 +79,7 @@ TEST(ServeFlagTable, EveryFlagHasTheFieldOfItsName) {
       "--max-num-seqs 6 --max-num-batched-tokens 77 --scheduling-policy priority "
       "--vision-slice-ms 8.5 --max-num-queued-reqs 9 --max-num-queued-tokens 10 "
       "--max-media-bytes 11 --request-timeout 12 --shutdown-timeout 13 --host h --port 14 --uds u "
-      "--api-key k --admin-key l --allowed-origins o --allowed-hosts p --max-connections 15 "
+      "--api-key k --allowed-origins o --allowed-hosts p --max-connections 15 "
       "--max-body-bytes 16 --seed 17 --uvicorn-log-level debug");
   ASSERT_EQ(o.error, "");
   const ServeFlags& f = o.flags;
@@ -102,7 +102,6 @@ TEST(ServeFlagTable, EveryFlagHasTheFieldOfItsName) {
   EXPECT_EQ(f.port, 14);
   EXPECT_EQ(f.uds, "u");
   EXPECT_EQ(f.api_keys, Lines({"k"}));
-  EXPECT_EQ(f.admin_keys, Lines({"l"}));
   EXPECT_EQ(f.allowed_origins, Lines({"o"}));
   EXPECT_EQ(f.allowed_hosts, Lines({"p"}));
   EXPECT_EQ(f.max_connections, 15);

@@ -64,7 +64,6 @@ struct ServeFlags {
   int64_t port = 8000;
   std::string uds;  ///< path of a Unix socket, instead of host and port
   std::vector<std::string> api_keys;
-  std::vector<std::string> admin_keys;
   std::vector<std::string> allowed_origins;
   std::vector<std::string> allowed_hosts;
   bool open_without_key = false;
