@@ -81,7 +81,8 @@ TEST(ServeFlags, WhatCannotBeReadIsRefusedByItsName) {
             "--gpu_memory_utilization: found 'nan', expected a number, 0.01 to 1");
   EXPECT_EQ(serve("m --scheduling-policy lifo").error,
             "--scheduling-policy: found 'lifo', expected one of fcfs|priority");
-  EXPECT_EQ(serve("m --seed -1").error, "--seed: found '-1', expected a whole number, 0 to 1000000000000000");
+  EXPECT_EQ(serve("m --seed -1").error,
+            "--seed: found '-1', expected a whole number, 0 to 1000000000000000");
   EXPECT_EQ(serve("m --chat-template-kwargs '{\"tools\": []}'").error,
             "--chat-template-kwargs: found tools, which requests set");
   EXPECT_EQ(serve("m --override-generation-config '{\"temperature\": \"hot\"}'").error,

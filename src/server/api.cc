@@ -205,7 +205,10 @@ void Api::Impl::answer(Kind kind, const Loaded& loaded, const HttpRequest& reque
                        Admission::Ticket place, const ResponseWriter& writer) {
   ReplyOptions reply;
   Result<Prepared> prepared = prepare(kind, loaded, request.body, place, reply);
-  if (!prepared) return refuse(writer, prepared.error());
+  if (!prepared) {
+    place = {};  // before its client may send the next one
+    return refuse(writer, prepared.error());
+  }
   const bool is_stream = reply.request.stream;
   std::function<void(const FinishedRequest&)> on_finished;
   if (options_.on_finished) {
@@ -235,6 +238,7 @@ void Api::Impl::count_tokens(const Loaded& loaded, const HttpRequest& request,
                              Admission::Ticket place, const ResponseWriter& writer) {
   ReplyOptions reply;
   const Result<Prepared> prepared = prepare(Kind::chat, loaded, request.body, place, reply);
+  place = {};  // before its client may send the next one
   if (!prepared) return refuse(writer, prepared.error());
   const Request& one = prepared->front().request;
   int64_t image_tokens = 0;

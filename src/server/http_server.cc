@@ -31,7 +31,7 @@ using UnixProtocol = asio::local::stream_protocol;
 using std::chrono::milliseconds;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kReservedFiles = 64;     ///< for weights, pictures and logs, beside connections
+constexpr size_t kReservedFiles = 64;  ///< for weights, pictures and logs, beside connections
 constexpr const char* kUnixPeer = "unix";
 
 Error listen_error(const std::string& address, const std::string& why) {

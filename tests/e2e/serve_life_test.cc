@@ -38,7 +38,7 @@ class ServeLifeTest : public testing::Test {
   }
 
   ServerProcess server_{{kDemo, "--max-model-len", "32768", "--max-num-batched-tokens", "64",
-                         "--disable-uvicorn-access-log"}};
+                         "--shutdown-timeout", "600", "--disable-uvicorn-access-log"}};
 };
 
 TEST_F(ServeLifeTest, AClientThatLeavesInAnyPhaseLeavesNothingBehind) {
@@ -108,11 +108,11 @@ TEST_F(ServeLifeTest, OneOfManyStreamsThatLeavesDoesNotTouchTheOthers) {
 }
 
 TEST_F(ServeLifeTest, SigtermLetsStreamsEndAndTakesNothingNew) {
-  const HttpReply alone = send_bytes(address(), stream_bytes(3000));
+  const HttpReply alone = send_bytes(address(), stream_bytes(2000));
   // It reads slowly: the server must wait for it.
   TestClient stream(address(), /*receive_bytes=*/4096);
   stream.set_patience(std::chrono::minutes(5));
-  stream.send(stream_bytes(3000));
+  stream.send(stream_bytes(2000));
   std::string answer = stream.read_until("\"assistant\"");
   const std::string late = post_bytes(kChat, chat_body("hi", {{"max_tokens", 1}}).dump());
   TestClient half(address());

@@ -23,6 +23,9 @@ ServerProcess::ServerProcess(const std::vector<std::string>& arguments) {
   if (std::find(words.begin(), words.end(), "--port") == words.end()) {
     words.insert(words.end(), {"--port", "0"});
   }
+  // Several threads wait for each other at every operator, which takes very long while other
+  // programs have the cores.
+  words.insert(words.end(), {"--threads", "1"});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);

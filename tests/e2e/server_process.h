@@ -17,7 +17,8 @@ namespace qvl {
 
 using Json = nlohmann::json;
 
-/// The program with these words behind `serve`, on a free port unless they name one.
+/// The program with these words behind `serve`, with one thread, on a free port unless they name
+/// one.
 class ServerProcess {
  public:
   /// Returns when it listens. Its address is empty if it ended instead.
@@ -82,7 +83,7 @@ Json picture_part(const std::string& path);
 /// The text of choice `index` of an answer to a chat, a completion, or a stream of either.
 std::string answer_text(const HttpReply& reply, int index = 0);
 
-/// /v1/debug/memory says that nothing of any request is left, at once or within ten seconds.
+/// /v1/debug/memory says that nothing of any request is left, at once or soon.
 bool holds_nothing(const std::string& address);
 
 }  // namespace qvl

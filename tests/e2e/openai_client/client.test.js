@@ -17,7 +17,7 @@ let address;
 let client;
 
 before(async () => {
-  server = spawn(process.env.QVL, ['serve', demo, '--port', '0', '--max-model-len', '32768',
+  server = spawn(process.env.QVL, ['serve', demo, '--port', '0', '--threads', '1', '--max-model-len', '32768',
     '--api-key', 'right', '--max-num-seqs', '1', '--max-num-queued-reqs', '1', '--disable-uvicorn-access-log']);
   let log = '';
   await new Promise((resolve, reject) => {
