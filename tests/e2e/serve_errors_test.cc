@@ -26,12 +26,12 @@ const std::string kKey = "Authorization: Bearer right\r\n";
 class ServeErrorsTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    server_ = std::make_unique<ServerProcess>(std::vector<std::string>{
+    server() = std::make_unique<ServerProcess>(std::vector<std::string>{
         kDemo, "--max-model-len", "32768", "--max-num-seqs", "1", "--max-num-queued-reqs", "1",
         "--api-key", "right", "--disable-uvicorn-access-log"});
-    ASSERT_TRUE(server_->is_ready()) << server_->log();
+    ASSERT_TRUE(server()->is_ready()) << server()->log();
   }
-  static void TearDownTestSuite() { server_.reset(); }
+  static void TearDownTestSuite() { server().reset(); }
   /// Whatever was refused, nothing of it is left and the next request is answered.
   void TearDown() override {
     EXPECT_TRUE(eventually([] {
@@ -42,7 +42,7 @@ class ServeErrorsTest : public testing::Test {
     EXPECT_EQ(post(address(), kChat, chat_body("hi", {{"max_tokens", 1}}), kKey).status, 200);
   }
 
-  static const std::string& address() { return server_->address(); }
+  static const std::string& address() { return server()->address(); }
 
   /// An error object whose message has `words`; `param` names the field, if it is not empty.
   static void expect_refused(const HttpReply& reply, int status, const std::string& words,
@@ -64,9 +64,11 @@ class ServeErrorsTest : public testing::Test {
     expect_refused(post(address(), path, body, kKey), status, words, param);
   }
 
-  static std::unique_ptr<ServerProcess> server_;
+  static std::unique_ptr<ServerProcess>& server() {
+    static std::unique_ptr<ServerProcess> one;
+    return one;
+  }
 };
-std::unique_ptr<ServerProcess> ServeErrorsTest::server_;
 
 TEST_F(ServeErrorsTest, BodiesThatAreNoRequestAre400) {
   expect_refused(send_bytes(address(), post_bytes(kChat, "{\"messages\": [", kKey)), 400, "JSON");

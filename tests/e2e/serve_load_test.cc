@@ -54,6 +54,7 @@ std::vector<std::string> answers(const std::string& address, const std::vector<A
   std::vector<std::string> texts(asked.size());
   std::atomic<size_t> next = 0;
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(clients));
   for (int t = 0; t < clients; ++t) {
     threads.emplace_back([&] {
       for (size_t i = next++; i < asked.size(); i = next++) {

@@ -22,13 +22,13 @@ const std::string kText = "/v1/completions";
 class ServeTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    server_ = std::make_unique<ServerProcess>(
+    server() = std::make_unique<ServerProcess>(
         std::vector<std::string>{kDemo, "--max-model-len", "2048", "--disable-uvicorn-access-log"});
-    ASSERT_TRUE(server_->is_ready()) << server_->log();
+    ASSERT_TRUE(server()->is_ready()) << server()->log();
   }
-  static void TearDownTestSuite() { server_.reset(); }
+  static void TearDownTestSuite() { server().reset(); }
 
-  static const std::string& address() { return server_->address(); }
+  static const std::string& address() { return server()->address(); }
   static HttpReply ask(const std::string& path, const Json& body) {
     HttpReply reply = post(address(), path, body);
     EXPECT_EQ(reply.status, 200) << reply.body;
@@ -42,9 +42,11 @@ class ServeTest : public testing::Test {
     return out;
   }
 
-  static std::unique_ptr<ServerProcess> server_;
+  static std::unique_ptr<ServerProcess>& server() {
+    static std::unique_ptr<ServerProcess> one;
+    return one;
+  }
 };
-std::unique_ptr<ServerProcess> ServeTest::server_;
 
 std::vector<std::string> keys(const Json& object) {
   std::vector<std::string> names;

@@ -27,6 +27,7 @@ ServerProcess::ServerProcess(const std::vector<std::string>& arguments) {
   // programs have the cores.
   words.insert(words.end(), {"--threads", "1"});
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   int ends[2];
