@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 TESTS ?=
 BASE ?= HEAD~1
 
-.PHONY: demo test release lint asan tsan fuzz packages clean
+.PHONY: demo test test-gpu release lint asan tsan fuzz packages clean
 
 demo: release  ## build, then answer a question about a picture
 	tools/demo.sh
@@ -14,6 +14,11 @@ test: packages  ## build with warnings as errors and run every test
 	cmake --preset dev
 	cmake --build --preset dev -j $(JOBS)
 	ctest --preset dev -j $(JOBS)
+
+test-gpu: packages  ## what needs a GPU: operators, matrix products and attention against references, and reference cases
+	cmake --preset dev
+	cmake --build --preset dev -j $(JOBS) --target qvl gpu_operators_test gpu_gemm_check gpu_flash_check gpu_decode_check
+	tools/test_gpu.sh
 
 release: packages  ## build/release/qvl
 	cmake --preset release

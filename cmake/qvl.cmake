@@ -7,12 +7,13 @@ if(QVL_CCACHE)
 endif()
 
 add_library(qvl_options INTERFACE)
-target_compile_features(qvl_options INTERFACE cxx_std_20)
 target_include_directories(qvl_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 # -ffp-contract=off: a compiler that fuses a*b+c here but not there would make the same token differ
 # between tile shapes. Kernels ask for fused multiply-add by name.
-target_compile_options(qvl_options INTERFACE -Wall -Wextra -Wshadow -Wno-psabi -Wno-missing-field-initializers -ffp-contract=off
-  $<$<BOOL:${QVL_WERROR}>:-Werror>)
+target_compile_options(qvl_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-std=c++20;-Wall;-Wextra;-Wshadow;-Wno-psabi;-Wno-missing-field-initializers;-ffp-contract=off>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;--extended-lambda;-diag-suppress=554;-Xcompiler=-Wall;-Xcompiler=-Wno-psabi>"
+  $<$<AND:$<BOOL:${QVL_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
 if(QVL_SANITIZE)
   target_compile_options(qvl_options INTERFACE -fsanitize=${QVL_SANITIZE} -fno-omit-frame-pointer
     -fno-sanitize-recover=all)
@@ -23,7 +24,7 @@ if(QVL_FUZZ)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports impossible overlaps inside std::string's operator+ (its bug 105651).
-  target_compile_options(qvl_options INTERFACE -Wno-restrict)
+  target_compile_options(qvl_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
   target_link_options(qvl_options INTERFACE -static-libstdc++ -static-libgcc)
 endif()
 

@@ -25,7 +25,8 @@
 namespace qvl {
 
 enum class LoadFormat : uint8_t { checkpoint, dummy };
-enum class BackendKind : uint8_t { cpu, ref };
+/// automatic: cuda if a GPU can be used and activations are bfloat16, else cpu.
+enum class BackendKind : uint8_t { automatic, cpu, ref, cuda };
 enum class IsaChoice : uint8_t { best, avx2, avx512, avx512_bf16 };
 
 /// Element type of activations and cache. `automatic`: bfloat16 for BF16 and quantised weights,
@@ -51,6 +52,8 @@ struct EngineConfig {
   IsaChoice isa = IsaChoice::best;
   int threads = 0;  ///< 0: one per available core
   ActivationType dtype = ActivationType::automatic;
+  /// Launch every kernel of every step by itself instead of replaying recorded graphs; for tests.
+  bool enforce_eager = false;
 
   int64_t memory_bytes = 0;   ///< cap on all that the process takes; 0: 90 % of what is available
   int64_t kv_bytes = 0;       ///< of keys and values; 0: max_num_seqs whole sequences

@@ -53,6 +53,7 @@ enum class ErrorCode {
   listen_failed,
   open_without_key,
   bad_settings,
+  no_gpu,
 };
 
 struct ErrorInfo {

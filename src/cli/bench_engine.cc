@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "bench/engine_bench.h"
+#include "bench/gpu_roofs.h"
 #include "bench/roofs.h"
 #include "cli/commands.h"
 #include "cli/engine_flags.h"
@@ -62,6 +63,13 @@ int bench_without_model(const EngineBenchFlags& flags) {
 class RoofSamples {
  public:
   Status take(const EngineConfig& config) {
+    if (config.backend == BackendKind::cuda) {
+      const Result<GpuRoofs> roofs = measure_gpu_roofs();
+      if (!roofs) return roofs.error();
+      read_.push_back(roofs->read_gb_per_s);
+      product_.push_back(roofs->gflop_per_s);
+      return {};
+    }
     Threads threads(config.threads);
     const Result<Isa> isa = preferred_isa();
     if (!isa) return isa.error();
@@ -118,9 +126,9 @@ int bench_model(const EngineBenchFlags& flags) {
   }
   const std::string command = fmt::format(
       "qvl bench engine {} --load-format {} --concurrency {} --input-len {} "
-      "--output-len {} --rounds {}",
+      "--output-len {} --rounds {} --device {}",
       flags.engine.model, flags.engine.load_format, fmt::join(flags.load.concurrency, ","),
-      flags.load.input_tokens, flags.load.output_tokens, flags.load.rounds);
+      flags.load.input_tokens, flags.load.output_tokens, flags.load.rounds, flags.engine.backend);
   return deliver(flags, load_bench_json(bench, flags.engine.model, provenance(flags, command)),
                  load_bench_table(bench));
 }

@@ -117,7 +117,8 @@ std::vector<Fit> find_fits(Isa isa, int64_t available) {
       Fit fit{size_name(*config), precision == Precision::bf16 ? "bf16" : "int4", weights->bytes,
               0};
       const Result<PlannedMemory> plan =
-          plan_memory(cpu, *config, *weights, ActFormat::bf16, engine, resident_bytes());
+          plan_memory(backend_needs(cpu, *config, ActFormat::bf16, engine), host_room(), *config,
+                      *weights, ActFormat::bf16, engine);
       if (plan) fit.context_tokens = plan->plan.max_model_len;
       fits.push_back(std::move(fit));
     }

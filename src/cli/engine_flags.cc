@@ -35,7 +35,8 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   };
   flag("--load-format", flags.load_format,
        "auto: checkpoint files; dummy: random weights of a preset's shape");
-  flag("--backend,--device", flags.backend, "cpu, or ref: plain loops, slow, for comparison");
+  flag("--backend,--device", flags.backend,
+       "cuda, cpu, auto: a GPU if there is one, or ref: plain loops, slow, for comparison");
   app.add_flag("--cpu-only", flags.cpu_only, "use no GPU; the same as --backend cpu");
   flag("--isa", flags.isa, "auto, avx2, avx512 or avx512_bf16");
   flag("--threads", flags.threads, "worker threads; 0: one per available core");
@@ -189,8 +190,12 @@ Result<EngineConfig> engine_config(const EngineFlags& flags) {
       "--load-format");
   if (!load_format) return load_format.error();
   config.load_format = *load_format;
-  const auto backend = choose<BackendKind>(
-      flags.backend, {{"cpu", BackendKind::cpu}, {"ref", BackendKind::ref}}, "--backend");
+  const auto backend = choose<BackendKind>(flags.backend,
+                                           {{"auto", BackendKind::automatic},
+                                            {"cpu", BackendKind::cpu},
+                                            {"cuda", BackendKind::cuda},
+                                            {"ref", BackendKind::ref}},
+                                           "--backend");
   if (!backend) return backend.error();
   config.backend = *backend;
   const auto isa = choose<IsaChoice>(flags.isa,

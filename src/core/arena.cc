@@ -8,28 +8,38 @@
 #include <utility>
 
 namespace qvl {
+namespace {
 
-Result<Arena> Arena::create(std::string name, int64_t bytes) {
+void unmap(std::byte* data, int64_t bytes) { munmap(data, static_cast<size_t>(bytes)); }
+
+}  // namespace
+
+Arena Arena::adopt(std::string name, std::byte* data, int64_t bytes, Release release) {
   Arena arena;
   arena.name_ = std::move(name);
-  if (bytes == 0) return arena;
+  arena.data_ = data;
+  arena.capacity_ = bytes;
+  arena.release_ = release;
+  return arena;
+}
+
+Result<Arena> Arena::create(std::string name, int64_t bytes) {
+  if (bytes == 0) return adopt(std::move(name), nullptr, 0, unmap);
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
     return Error{ErrorCode::does_not_fit,
-                 fmt::format("{} bytes for {} were refused by the system ({})", bytes, arena.name_,
+                 fmt::format("{} bytes for {} were refused by the system ({})", bytes, name,
                              std::strerror(errno)),
                  ""};
   }
   // Weights are streamed once per token; large pages spare the page walks. Advice only.
   madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  arena.data_ = static_cast<std::byte*>(data);
-  arena.capacity_ = bytes;
-  return arena;
+  return adopt(std::move(name), static_cast<std::byte*>(data), bytes, unmap);
 }
 
 Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, static_cast<size_t>(capacity_));
+  if (data_ != nullptr) release_(data_, capacity_);
 }
 
 Arena::Arena(Arena&& other) noexcept { *this = std::move(other); }
@@ -39,6 +49,7 @@ Arena& Arena::operator=(Arena&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(capacity_, other.capacity_);
   std::swap(used_, other.used_);
+  std::swap(release_, other.release_);
   return *this;
 }
 

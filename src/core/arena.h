@@ -20,6 +20,9 @@ class Arena {
   Arena() = default;
   /// Reserves `bytes`, zeroed; pages become resident when first written.
   static Result<Arena> create(std::string name, int64_t bytes);
+  /// Takes over memory of another kind, such as a device's; `release` gives it back.
+  using Release = void (*)(std::byte* data, int64_t bytes);
+  static Arena adopt(std::string name, std::byte* data, int64_t bytes, Release release);
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
@@ -52,6 +55,7 @@ class Arena {
   std::byte* data_ = nullptr;
   int64_t capacity_ = 0;
   int64_t used_ = 0;
+  Release release_ = nullptr;
 };
 
 }  // namespace qvl

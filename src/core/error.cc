@@ -100,6 +100,8 @@ constexpr std::array kErrors = {
               "set --api-key, or listen on 127.0.0.1"},
     ErrorInfo{ErrorCode::bad_settings, "bad_settings", "the file of settings is not usable",
               "write one flag a line without its dashes, such as max-model-len: 32k"},
+    ErrorInfo{ErrorCode::no_gpu, "no_gpu", "no GPU can be used",
+              "look at `qvl doctor`, or use --device cpu"},
 };
 
 constexpr bool table_is_in_enum_order() {

@@ -22,6 +22,7 @@ struct KvShape {
 /// Bytes of one page (64 tokens, keys and values) of one layer; a multiple of 64.
 int64_t kv_page_bytes(const Ref&, const KvShape& shape);
 int64_t kv_page_bytes(const Cpu&, const KvShape& shape);
+int64_t kv_page_bytes(const Cuda&, const KvShape& shape);
 
 /// The pages of one layer. Page p lies at base + p · page_bytes; its layout is the backend's own.
 /// Fresh pages hold anything finite.
@@ -66,6 +67,8 @@ struct RopeTable {
 void attention(Ref&, ActMat qkv, const AttentionLayer& layer, const RopeTable& rope,
                std::span<const SequenceRows> sequences, const KvLayer& cache, ActMat out);
 void attention(Cpu&, ActMat qkv, const AttentionLayer& layer, const RopeTable& rope,
+               std::span<const SequenceRows> sequences, const KvLayer& cache, ActMat out);
+void attention(Cuda&, ActMat qkv, const AttentionLayer& layer, const RopeTable& rope,
                std::span<const SequenceRows> sequences, const KvLayer& cache, ActMat out);
 
 }  // namespace qvl

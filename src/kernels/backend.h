@@ -6,10 +6,13 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/threads.h"
 #include "qvl/result.h"
+
+struct CUstream_st;  // cudaStream_t, for those who do not call CUDA
 
 namespace qvl {
 
@@ -47,6 +50,21 @@ struct Cpu {
 /// `isa` must be supported by this processor (detect_isa() or lower).
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa);
 
+struct DeviceLists;  // of a step; see kernels/device_lists.h
+
+/// One NVIDIA GPU. Everything that operators read and write is device memory, but where they say
+/// otherwise; they return when the work is queued on the stream. One user at a time.
+struct Cuda {
+  static constexpr std::string_view kName = "cuda";
+
+  CUstream_st* stream = nullptr;
+  Arena* scratch = nullptr;  ///< device memory; operators rewind it
+  int compute_capability = 0;
+  int sm_count = 0;
+  const DeviceLists* lists = nullptr;           ///< of the step under way
+  std::vector<std::byte>* read_back = nullptr;  ///< host memory that holds copies for the host
+};
+
 /// The mixture of experts of one engine; num_experts 0: there is none.
 struct MoeShape {
   int64_t rows = 0;  ///< of a text step
@@ -64,10 +82,12 @@ struct OperatorShapes {
   int64_t max_attention_len = 0;  ///< longest segment of vision attention, in patches
   int64_t max_heads = 0;
   int64_t max_head_dim = 0;
+  int64_t max_input_elements = 0;  ///< rows · columns of the largest input of a Linear
   MoeShape moe{};
 };
 inline int64_t scratch_bytes(const Ref&, const OperatorShapes&) { return 0; }
 int64_t scratch_bytes(const Cpu&, const OperatorShapes& shapes);
+int64_t scratch_bytes(const Cuda&, const OperatorShapes& shapes);
 
 /// Rows of a step by role, prompt rows first. A token's numerics follow its role: prompt rows go
 /// through prefill kernels even when there is one of them, generated rows through decode kernels. A

@@ -48,6 +48,7 @@ struct Linear {
 /// True if products with this int4 W exist; else it must be packed as floats.
 bool keeps_int4(const Ref&, const LinearDesc& desc);
 bool keeps_int4(const Cpu&, const LinearDesc& desc);
+bool keeps_int4(const Cuda&, const LinearDesc& desc);
 
 /// Gives rows [first, first + count) of W, row-major in the weight's format, valid until the next
 /// call.
@@ -56,25 +57,30 @@ using RowReader = FunctionRef<const void*(int64_t first, int64_t count)>;
 /// Arena bytes of a packed W of this shape.
 int64_t packed_bytes(const Ref&, const LinearDesc& desc);
 int64_t packed_bytes(const Cpu&, const LinearDesc& desc);
+int64_t packed_bytes(const Cuda&, const LinearDesc& desc);
 
 /// Reads W once, in order, and packs it into `arena`; `bias` is [out] float32 with the arena's
 /// lifetime or null.
 Linear pack_linear(Ref&, const LinearDesc& desc, RowReader rows, const float* bias, Arena& arena);
 Linear pack_linear(Cpu&, const LinearDesc& desc, RowReader rows, const float* bias, Arena& arena);
+Linear pack_linear(Cuda&, const LinearDesc& desc, RowReader rows, const float* bias, Arena& arena);
 
 /// y = act(x·Wᵀ + b).  x: [rows, in] of the Linear's activation dtype; y: [rows, out] of any
 /// activation dtype. y must not overlap x.
 void linear(Ref&, RowRoles roles, ActMat x, const Linear& w, ActMat y);
 void linear(Cpu&, RowRoles roles, ActMat x, const Linear& w, ActMat y);
+void linear(Cuda&, RowRoles roles, ActMat x, const Linear& w, ActMat y);
 
 /// x += a·Wᵀ + b, the sum over `in` finished in float32 before it is added.  a: [rows, in], x:
 /// [rows, out]. Attention output, MLP down projection and their vision counterparts.
 void linear_residual(Ref&, RowRoles roles, ActMat a, const Linear& w, Mat<float> x);
 void linear_residual(Cpu&, RowRoles roles, ActMat a, const Linear& w, Mat<float> x);
+void linear_residual(Cuda&, RowRoles roles, ActMat a, const Linear& w, Mat<float> x);
 
 /// x[i,:] = W[ids[i],:] widened to float32: the embedding, from the same packed copy that a tied
 /// head uses; not of an int4 W. ids must lie in [0, out).
 void gather_rows(Ref&, Vec<const int32_t> ids, const Linear& w, Mat<float> x);
 void gather_rows(Cpu&, Vec<const int32_t> ids, const Linear& w, Mat<float> x);
+void gather_rows(Cuda&, Vec<const int32_t> ids, const Linear& w, Mat<float> x);
 
 }  // namespace qvl

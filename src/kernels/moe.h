@@ -36,5 +36,6 @@ void choose_experts(Vec<const float> logits, Vec<int32_t> ids, Vec<float> weight
 /// rounds logits, weights and sums; here they stay float32.
 void rms_norm_moe(Ref&, RowRoles roles, const RmsNorm& norm, const Experts& experts, Mat<float> x);
 void rms_norm_moe(Cpu&, RowRoles roles, const RmsNorm& norm, const Experts& experts, Mat<float> x);
+void rms_norm_moe(Cuda&, RowRoles roles, const RmsNorm& norm, const Experts& experts, Mat<float> x);
 
 }  // namespace qvl

@@ -16,6 +16,8 @@ void patch_embed(Ref&, Mat<const uint8_t> patches, const PixelNorm& norm, const 
                  Mat<float> x);
 void patch_embed(Cpu&, Mat<const uint8_t> patches, const PixelNorm& norm, const Linear& w,
                  Mat<float> x);
+void patch_embed(Cuda&, Mat<const uint8_t> patches, const PixelNorm& norm, const Linear& w,
+                 Mat<float> x);
 
 /// One patch's place on the learned position grid: four table rows and their weights.
 struct PositionCorners {
@@ -28,6 +30,8 @@ struct PositionCorners {
 void add_position_embedding(Ref&, Vec<const PositionCorners> corners, Mat<const float> table,
                             Mat<float> x);
 void add_position_embedding(Cpu&, Vec<const PositionCorners> corners, Mat<const float> table,
+                            Mat<float> x);
+void add_position_embedding(Cuda&, Vec<const PositionCorners> corners, Mat<const float> table,
                             Mat<float> x);
 
 }  // namespace qvl

@@ -4,7 +4,7 @@
 
 namespace qvl {
 
-void rope_table(Mat<const int32_t> positions, std::span<const uint8_t> axis,
+void rope_table(Ref&, Mat<const int32_t> positions, std::span<const uint8_t> axis,
                 std::span<const float> inv_freq, const RopeTable& table) {
   for (int64_t r = 0; r < positions.cols; ++r) {
     for (size_t i = 0; i < inv_freq.size(); ++i) {
@@ -13,6 +13,12 @@ void rope_table(Mat<const int32_t> positions, std::span<const uint8_t> axis,
       table.sin(r, static_cast<int64_t>(i)) = std::sin(angle);
     }
   }
+}
+
+void rope_table(Cpu&, Mat<const int32_t> positions, std::span<const uint8_t> axis,
+                std::span<const float> inv_freq, const RopeTable& table) {
+  Ref ref;
+  rope_table(ref, positions, axis, inv_freq, table);
 }
 
 }  // namespace qvl

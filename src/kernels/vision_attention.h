@@ -13,5 +13,7 @@ void vision_attention(Ref&, ActMat qkv, int64_t heads, const RopeTable& rope,
                       std::span<const int64_t> cu_seqlens, ActMat out);
 void vision_attention(Cpu&, ActMat qkv, int64_t heads, const RopeTable& rope,
                       std::span<const int64_t> cu_seqlens, ActMat out);
+void vision_attention(Cuda&, ActMat qkv, int64_t heads, const RopeTable& rope,
+                      std::span<const int64_t> cu_seqlens, ActMat out);
 
 }  // namespace qvl

@@ -17,7 +17,8 @@ struct FeatureRows {
                     ///< first layers adds
 };
 
-/// One step. Rows are grouped by sequence, all prompt rows before all generated rows.
+/// One step. Rows are grouped by sequence, all prompt rows before all generated rows. Tokens and
+/// positions lie where the backend reads them.
 struct TextBatch {
   Vec<const int32_t> tokens;     ///< [rows]; a placeholder's own embedding is overwritten
   Mat<const int32_t> positions;  ///< [3, rows] T, H, W
@@ -30,7 +31,8 @@ struct TextBatch {
 class LayerObserver {
  public:
   virtual ~LayerObserver() = default;
-  /// layer 0: the embeddings; layer l: after decoder layer l - 1 and its DeepStack addition.
+  /// layer 0: the embeddings; layer l: after decoder layer l - 1 and its DeepStack addition. x is
+  /// host memory.
   virtual void hidden(int64_t layer, Mat<const float> x) = 0;
 };
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/rope.h"
 #include "model/mrope.h"
+#include "model/vision_forward.h"
 
 namespace qvl {
 namespace {
@@ -13,13 +13,6 @@ constexpr double kVisionRopeTheta = 10000.0;  // fixed in Qwen3VLVisionRotaryEmb
 
 int64_t wide_cols(const VisionConfig& config) {
   return std::max(3 * config.hidden_size, config.intermediate_size);
-}
-
-/// A view of the first rows · cols elements of a buffer that is used for matrices of several
-/// widths.
-ActMat reshape(const ActMat& buffer, int64_t rows, int64_t cols) {
-  require(rows * cols <= buffer.rows * buffer.stride, "vision workspace is too small");
-  return {buffer.data, buffer.dtype, rows, cols, cols};
 }
 
 }  // namespace
@@ -99,82 +92,6 @@ VisionModel::VisionModel(const ModelConfig& config, const VisionWeights& weights
 
 int64_t VisionModel::feature_cols() const {
   return config_.out_hidden_size * static_cast<int64_t>(1 + weights_.deepstack.size());
-}
-
-template <class Backend>
-VisionPass VisionModel::begin(Backend& backend, std::span<const VisionItem> items,
-                              VisionWorkspace& workspace) const {
-  VisionPass pass;
-  pass.items.assign(items.begin(), items.end());
-  pass.cu_seqlens.push_back(0);
-  const int side = static_cast<int>(std::lround(std::sqrt(config_.num_position_embeddings)));
-  for (const VisionItem& item : items) {
-    const int64_t n = item.grid.patches();
-    require(pass.patches + n <= workspace.x.rows, "vision pass exceeds its workspace");
-    const Mat<int32_t> coordinates = workspace.coordinates.slice_cols(pass.patches, n);
-    patch_coordinates(item.grid, config_.spatial_merge_size, coordinates);
-    for (int64_t i = 0; i < n; ++i) {
-      workspace.corners[pass.patches + i] =
-          position_corners(coordinates(0, i), coordinates(1, i), item.grid, side);
-    }
-    patch_embed(backend, make_mat(item.patches, n, config_.patch_dim()), pixel_norm_,
-                weights_.patch_embed, workspace.x.slice_rows(pass.patches, n));
-    for (int t = 0; t < item.grid.t; ++t) {
-      pass.cu_seqlens.push_back(pass.cu_seqlens.back() + int64_t{item.grid.h} * item.grid.w);
-    }
-    pass.patches += n;
-  }
-  add_position_embedding(backend, workspace.corners.slice(0, pass.patches), weights_.position_table,
-                         workspace.x.slice_rows(0, pass.patches));
-  rope_table(workspace.coordinates.slice_cols(0, pass.patches), rope_axes_, inv_freq_,
-             workspace.rope);
-  return pass;
-}
-
-template <class Backend>
-bool VisionModel::advance(Backend& backend, VisionPass& pass, int64_t layers,
-                          VisionWorkspace& workspace) const {
-  const int64_t n = pass.patches;
-  const RowRoles roles{.prompt = n};
-  const Mat<float> x = workspace.x.slice_rows(0, n);
-  const ActMat qkv = reshape(workspace.wide, n, 3 * config_.hidden_size);
-  const ActMat mlp = reshape(workspace.wide, n, config_.intermediate_size);
-  const ActMat attended = workspace.attention.slice_rows(0, n);
-  const auto depth = static_cast<int64_t>(weights_.blocks.size());
-  const int64_t last = std::min(depth, pass.next_layer + layers);
-  for (; pass.next_layer < last; ++pass.next_layer) {
-    const VisionBlockWeights& block = weights_.blocks[static_cast<size_t>(pass.next_layer)];
-    layer_norm_linear(backend, x, block.norm1, block.qkv, qkv);
-    vision_attention(backend, qkv, config_.num_heads, workspace.rope, pass.cu_seqlens, attended);
-    linear_residual(backend, roles, attended, block.proj, x);
-    layer_norm_linear_gelu(backend, x, block.norm2, block.fc1, Gelu::tanh, mlp);
-    linear_residual(backend, roles, mlp, block.fc2, x);
-    for (size_t k = 0; k < weights_.deepstack.size(); ++k) {
-      if (config_.deepstack_visual_indexes[k] == pass.next_layer) {
-        merge(backend, pass, weights_.deepstack[k], static_cast<int64_t>(k) + 1, workspace);
-      }
-    }
-  }
-  if (pass.next_layer < depth) return false;
-  merge(backend, pass, weights_.merger, 0, workspace);
-  return true;
-}
-
-template <class Backend>
-void VisionModel::merge(Backend& backend, const VisionPass& pass, const MergerWeights& merger,
-                        int64_t part, VisionWorkspace& workspace) const {
-  const int64_t unit = config_.merge_unit();
-  int64_t first = 0;
-  for (const VisionItem& item : pass.items) {
-    const int64_t patches = item.grid.patches();
-    const int64_t tokens = patches / unit;
-    const ActMat mid = reshape(workspace.attention, tokens, unit * config_.hidden_size);
-    layer_norm_linear_gelu(backend, workspace.x.slice_rows(first, patches), merger.norm, merger.fc1,
-                           Gelu::erf, mid);
-    linear(backend, {.prompt = tokens}, mid, merger.fc2,
-           item.features.slice_cols(part * config_.out_hidden_size, config_.out_hidden_size));
-    first += patches;
-  }
 }
 
 template VisionPass VisionModel::begin(Ref&, std::span<const VisionItem>, VisionWorkspace&) const;

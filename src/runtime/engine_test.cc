@@ -260,9 +260,10 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
 
 TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
   const auto plan = [&] {
-    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32,
-                       config_,
-                       /*process_bytes=*/20'000'000);
+    MemoryRoom room = host_room();
+    room.taken_bytes = 20'000'000;
+    return plan_memory(backend_needs(Ref{}, model_->config, ActFormat::f32, config_), room,
+                       model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32, config_);
   };
   const Result<PlannedMemory> fits = plan();
   ASSERT_TRUE(fits) << fits.error().message();
@@ -285,8 +286,10 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
 TEST_F(EngineTest, TheCacheIsAsLargeAsItIsSetAndNoLarger) {
   const auto plan = [&](int64_t pages) {
     config_.kv_bytes = pages * 64 * 4096 + 1;  // 4096 bytes a token
-    return plan_memory(Ref{}, model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32,
-                       config_, /*process_bytes=*/20'000'000);
+    MemoryRoom room = host_room();
+    room.taken_bytes = 20'000'000;
+    return plan_memory(backend_needs(Ref{}, model_->config, ActFormat::f32, config_), room,
+                       model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32, config_);
   };
   EXPECT_EQ(plan(16)->plan.kv_pages, 16);
   EXPECT_EQ(plan(100)->plan.kv_pages, 100);  // more than the sequences need: for the prefix cache

@@ -16,26 +16,6 @@ constexpr int64_t kShortestContext = 256;
 /// made.
 constexpr int64_t kRuntimeBytes = 8LL << 20;
 
-OperatorShapes operator_shapes(const ModelConfig& m, int64_t step_rows, int64_t patches) {
-  const TextConfig& t = m.text;
-  const VisionConfig& v = m.vision;
-  const int64_t merged = v.merge_unit() * v.hidden_size;
-  return {
-      .max_rows = std::max(step_rows, patches),
-      .max_in = std::max({t.hidden_size, t.q_size(), t.intermediate_size, v.patch_dim(),
-                          v.hidden_size, v.intermediate_size}),
-      .max_out = std::max({t.vocab_size, 2 * t.intermediate_size, merged}),
-      .max_attention_len = patches,
-      .max_heads = std::max(t.num_attention_heads, v.num_heads),
-      .max_head_dim = std::max(t.head_dim, v.head_dim()),
-      .moe = {.rows = step_rows,
-              .hidden_size = t.hidden_size,
-              .moe_intermediate_size = t.moe_intermediate_size,
-              .num_experts = t.num_experts,
-              .top_k = t.num_experts_per_tok},
-  };
-}
-
 /// "4.33 GB of INT4 held as BF16"
 std::string weights_detail(const WeightPlan& weights) {
   std::vector<std::string> parts;
@@ -47,6 +27,37 @@ std::string weights_detail(const WeightPlan& weights) {
 }
 
 }  // namespace
+
+OperatorShapes operator_shapes(const ModelConfig& m, const EngineConfig& config) {
+  const TextConfig& t = m.text;
+  const VisionConfig& v = m.vision;
+  const int64_t step_rows = config.max_step_tokens;
+  const int64_t patches = config.max_patches;
+  const int64_t merged = v.merge_unit() * v.hidden_size;
+  const int64_t text_in = std::max({t.hidden_size, t.q_size(), t.intermediate_size});
+  const int64_t vision_in = std::max({v.patch_dim(), v.hidden_size, v.intermediate_size});
+  return {
+      .max_rows = std::max(step_rows, patches),
+      .max_in = std::max(text_in, vision_in),
+      .max_out = std::max({t.vocab_size, 2 * t.intermediate_size, merged}),
+      .max_attention_len = patches,
+      .max_heads = std::max(t.num_attention_heads, v.num_heads),
+      .max_head_dim = std::max(t.head_dim, v.head_dim()),
+      .max_input_elements = std::max(step_rows * text_in, patches * vision_in),
+      .moe = {.rows = step_rows,
+              .hidden_size = t.hidden_size,
+              .moe_intermediate_size = t.moe_intermediate_size,
+              .num_experts = t.num_experts,
+              .top_k = t.num_experts_per_tok},
+  };
+}
+
+MemoryRoom host_room() {
+  return {.taken_bytes = resident_bytes(),
+          .available_bytes = read_host().available_bytes,
+          .reserve_bytes = kRuntimeBytes,
+          .detail = "program, tokenizer, decoded media, stacks"};
+}
 
 std::string format_bytes(int64_t bytes) {
   const auto b = static_cast<double>(bytes);
@@ -73,10 +84,9 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-template <class Backend>
-Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& model,
-                                  const WeightPlan& weights, ActFormat activation,
-                                  const EngineConfig& config, int64_t process_bytes) {
+Result<PlannedMemory> plan_memory(const BackendNeeds& needs, const MemoryRoom& room,
+                                  const ModelConfig& model, const WeightPlan& weights,
+                                  ActFormat activation, const EngineConfig& config) {
   const TextConfig& t = model.text;
   const DType act = act_dtype(activation);
   const int64_t patches = config.max_patches;
@@ -92,18 +102,19 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   sizes.vision = VisionWorkspace::bytes(model.vision, activation, patches);
   sizes.activations =
       TextWorkspace::bytes(t, activation, config.max_step_tokens, logits_rows(config));
-  sizes.scratch = scratch_bytes(backend, operator_shapes(model, config.max_step_tokens, patches));
-  sizes.kv_page_bytes = kv_page_bytes(backend, kv_shape(t, activation));
+  sizes.scratch = needs.scratch;
+  sizes.step_lists = needs.step_lists;
+  sizes.kv_page_bytes = needs.kv_page_bytes;
 
   MemoryPlan& plan = out.plan;
-  const int64_t limit = config.memory_bytes > 0
-                            ? config.memory_bytes
-                            : process_bytes + read_host().available_bytes / 10 * 9;
-  const int64_t fixed = process_bytes + kRuntimeBytes + sizes.weights + sizes.features +
-                        sizes.vision + sizes.activations + sizes.scratch;
+  const int64_t limit = config.memory_bytes > 0 ? config.memory_bytes
+                                                : room.taken_bytes + room.available_bytes / 10 * 9;
+  const int64_t process_bytes = room.taken_bytes + room.reserve_bytes;
+  const int64_t fixed = process_bytes + sizes.weights + sizes.features + sizes.vision +
+                        sizes.activations + sizes.scratch + sizes.step_lists;
   const int64_t page = sizes.kv_page_bytes * t.num_hidden_layers;
   const int64_t kv_limit = config.kv_bytes > 0 ? config.kv_bytes : limit;
-  const int64_t room = std::min(std::max<int64_t>(0, limit - fixed), kv_limit) / page;
+  const int64_t room_pages = std::min(std::max<int64_t>(0, limit - fixed), kv_limit) / page;
 
   const std::string kv_text = config.kv_bytes > 0 ? fmt::format(", {} of them for keys and values",
                                                                 format_bytes(config.kv_bytes))
@@ -116,8 +127,8 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
                     t.max_position_embeddings));
     length = t.max_position_embeddings;
   }
-  if (pages_for(length) > room) {
-    const int64_t fits = room * kPageTokens;
+  if (pages_for(length) > room_pages) {
+    const int64_t fits = room_pages * kPageTokens;
     if (fits < std::min(length, kShortestContext)) {
       return Error{
           ErrorCode::does_not_fit,
@@ -132,7 +143,7 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
   }
   const int64_t wanted =
       config.kv_bytes > 0 ? config.kv_bytes / page : pages_for(length) * config.max_num_seqs;
-  plan.kv_pages = std::min(wanted, room);
+  plan.kv_pages = std::min(wanted, room_pages);
   if (plan.kv_pages < wanted) {
     const std::string what = config.kv_bytes > 0
                                  ? fmt::format("{}", wanted * kPageTokens)
@@ -155,15 +166,10 @@ Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& mod
       {"activations", sizes.activations,
        fmt::format("{} rows per step, {} rows of logits", config.max_step_tokens,
                    logits_rows(config))},
-      {"operator scratch", sizes.scratch, ""},
-      {"process", process_bytes + kRuntimeBytes, "program, tokenizer, decoded media, stacks"},
+      {"operator scratch", sizes.scratch + sizes.step_lists, ""},
+      {"process", process_bytes, room.detail},
   };
   return out;
 }
-
-template Result<PlannedMemory> plan_memory(const Ref&, const ModelConfig&, const WeightPlan&,
-                                           ActFormat, const EngineConfig&, int64_t);
-template Result<PlannedMemory> plan_memory(const Cpu&, const ModelConfig&, const WeightPlan&,
-                                           ActFormat, const EngineConfig&, int64_t);
 
 }  // namespace qvl

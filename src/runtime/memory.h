@@ -17,6 +17,7 @@ struct ArenaSizes {
   int64_t features = 0;
   int64_t activations = 0;
   int64_t scratch = 0;
+  int64_t step_lists = 0;
   int64_t feature_rows = 0;
   int64_t kv_page_bytes = 0;
 };
@@ -26,14 +27,39 @@ struct PlannedMemory {
   ArenaSizes sizes;
 };
 
-/// `process_bytes` is what the process holds already: program, tokenizer, decoded pictures. If the
-/// cache for max_num_seqs sequences of max_model_len does not fit, first the number of whole
+/// The memory that the cap is about: of the machine, or of a GPU.
+struct MemoryRoom {
+  int64_t taken_bytes = 0;      ///< already, by this process
+  int64_t available_bytes = 0;  ///< beyond that
+  int64_t reserve_bytes = 0;    ///< what the process adds after the plan is made
+  std::string detail;           ///< what taken and reserved memory is
+};
+/// Of this machine. Taken: program, tokenizer, decoded pictures.
+MemoryRoom host_room();
+
+/// What a backend needs beside weights, activations and cache.
+struct BackendNeeds {
+  int64_t scratch = 0;
+  int64_t step_lists = 0;
+  int64_t kv_page_bytes = 0;
+};
+
+/// The largest shapes that operators will see.
+OperatorShapes operator_shapes(const ModelConfig& model, const EngineConfig& config);
+
+/// If the cache for max_num_seqs sequences of max_model_len does not fit, first the number of whole
 /// sequences it holds shrinks, then the context. Error does_not_fit if less than 256 tokens would
 /// remain.
+Result<PlannedMemory> plan_memory(const BackendNeeds& needs, const MemoryRoom& room,
+                                  const ModelConfig& model, const WeightPlan& weights,
+                                  ActFormat activation, const EngineConfig& config);
+
 template <class Backend>
-Result<PlannedMemory> plan_memory(const Backend& backend, const ModelConfig& model,
-                                  const WeightPlan& weights, ActFormat activation,
-                                  const EngineConfig& config, int64_t process_bytes);
+BackendNeeds backend_needs(const Backend& backend, const ModelConfig& model, ActFormat activation,
+                           const EngineConfig& config) {
+  return {.scratch = scratch_bytes(backend, operator_shapes(model, config)),
+          .kv_page_bytes = kv_page_bytes(backend, kv_shape(model.text, activation))};
+}
 
 /// Rows of logits that a step has room for.
 inline int64_t logits_rows(const EngineConfig& config) {

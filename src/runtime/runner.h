@@ -5,6 +5,7 @@
 /// keeps no sequences.
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "model/model_files.h"
@@ -35,15 +36,24 @@ class Runner {
   /// max_logits_rows; valid until the next call. roles counts the rows by role.
   virtual Mat<const float> logits(RowRoles roles, Vec<const int32_t> rows) = 0;
 
+  /// Runs the prepared chunks and works out the logits of `rows`, and waits for it: a whole step
+  /// without its details.
+  virtual void compute(RowRoles roles, Vec<const int32_t> rows) = 0;
+  /// Of compute(): the token with the largest of the logits of its row `row`, of equal ones the
+  /// first, below EngineConfig::token_limit, if the device has found it; -1 if no logit is finite.
+  virtual std::optional<int32_t> greedy_token(int64_t row) const = 0;
+  /// Logits of row `row` of compute(); valid until the next call.
+  virtual Vec<const float> logits_row(int64_t row) = 0;
+
   /// Starts a pass of the vision tower; one that is under way is dropped. All pictures together
   /// have at most max_patches.
   virtual void begin_vision(std::span<const Picture> pictures) = 0;
   /// Runs up to `layers` more layers. True when the features of all pictures are complete.
   virtual bool advance_vision(int64_t layers) = 0;
-  /// [rows, feature columns] of the feature buffer.
-  virtual ActMat features(RowRange rows) const = 0;
+  /// [rows, feature columns] of the feature buffer; valid until the next call.
+  virtual ActMat features(RowRange rows) = 0;
   /// The tower's residual stream of the last pass, [patches, hidden_size]; for parity.
-  virtual Mat<const float> vision_hidden() const = 0;
+  virtual Mat<const float> vision_hidden() = 0;
 
   const ModelConfig& config() const { return config_; }
   const MemoryPlan& memory_plan() const { return plan_; }

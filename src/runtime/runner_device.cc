@@ -1,6 +1,7 @@
 #include "runtime/runner_device.h"
 
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -50,6 +51,7 @@ class RunnerDevice final : public Device {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return turn_ == Turn::host; });
     }
+    if (failure_) std::rethrow_exception(failure_);
     result_.tokens.clear();
     result_.counts.clear();
     int64_t row = 0;
@@ -78,18 +80,24 @@ class RunnerDevice final : public Device {
         changed_.wait(lock, [&] { return turn_ != Turn::host; });
         if (turn_ == Turn::quit) return;
       }
-      const Stopwatch clock;
-      if (!pictures_.empty()) runner_->begin_vision(pictures_);
-      if (vision_layers_ > 0) runner_->advance_vision(vision_layers_);
-      result_.vision_ms = clock.ms();
-      if (has_rows_) runner_->run(nullptr);
-      if (!logits_rows_.empty()) {
-        logits_ = runner_->logits(sampled_,
-                                  {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())});
+      try {
+        step();
+      } catch (...) {  // of a device: the engine's thread hears of it in finish()
+        failure_ = std::current_exception();
       }
-      result_.text_ms = clock.ms() - result_.vision_ms;
       hand_over(Turn::host);
     }
+  }
+
+  void step() {
+    const Stopwatch clock;
+    if (!pictures_.empty()) runner_->begin_vision(pictures_);
+    if (vision_layers_ > 0) runner_->advance_vision(vision_layers_);
+    result_.vision_ms = clock.ms();
+    if (has_rows_) {
+      runner_->compute(sampled_, {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())});
+    }
+    result_.text_ms = clock.ms() - result_.vision_ms;
   }
 
   /// Tokens for one sequence, from row `row` of the logits on, as long as the drafts are right.
@@ -104,19 +112,28 @@ class RunnerDevice final : public Device {
     }
     for (int64_t i = 0;; ++i) {
       const auto generated = static_cast<size_t>(s.generated() + i);
-      const Vec<const float> logits{logits_.row(row + i), logits_.cols};
-      Sample sample =
-          sampler_.sample(logits, *job.params,
-                          {.index = generated,
-                           .prompt = s.prompt(),
-                           .generated = answer.first(generated),
-                           .allowed = allowed_,
-                           .may_end = static_cast<int64_t>(generated) >= job.params->min_tokens});
-      if (job.hash_logits) sample.logits_hash = logits_hash(logits);
+      const SampleState state{.index = generated,
+                              .prompt = s.prompt(),
+                              .generated = answer.first(generated),
+                              .allowed = allowed_,
+                              .may_end = static_cast<int64_t>(generated) >= job.params->min_tokens};
+      Sample sample = choose_one(job, row + i, state);
       const int32_t token = sample.token;
       result_.tokens.push_back(std::move(sample));
       if (i + 1 == job.rows || token != job.drafts[static_cast<size_t>(i)]) return i + 1;
     }
+  }
+
+  Sample choose_one(const SampleJob& job, int64_t row, const SampleState& state) {
+    if (!job.hash_logits && takes_largest(*job.params) && state.may_end) {
+      if (const std::optional<int32_t> token = runner_->greedy_token(row)) {
+        return {.token = *token};
+      }
+    }
+    const Vec<const float> logits = runner_->logits_row(row);
+    Sample sample = sampler_.sample(logits, *job.params, state);
+    if (job.hash_logits) sample.logits_hash = logits_hash(logits);
+    return sample;
   }
 
   std::unique_ptr<Runner> runner_;
@@ -131,8 +148,8 @@ class RunnerDevice final : public Device {
   std::vector<SampleJob> jobs_;
   std::vector<int32_t> logits_rows_;
   RowRoles sampled_;
-  Mat<const float> logits_;
   StepResult result_;
+  std::exception_ptr failure_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

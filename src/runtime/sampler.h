@@ -30,6 +30,13 @@ inline bool ends_answer(const SamplingParams& params, int32_t token) {
   return is_eos(params, token) || std::find(ids.begin(), ids.end(), token) != ids.end();
 }
 
+/// True if the choice is the largest of the logits as they are, and nothing else is asked for.
+inline bool takes_largest(const SamplingParams& params) {
+  return params.temperature == 0.0F && params.top_logprobs < 0 && params.logit_bias.empty() &&
+         params.repetition_penalty == 1.0F && params.presence_penalty == 0.0F &&
+         params.frequency_penalty == 0.0F;
+}
+
 /// What a choice depends on besides logits and parameters.
 struct SampleState {
   uint64_t index = 0;  ///< numbers the generated tokens of an answer from 0

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from . import compare, score, shape_trials, shapes
+from . import compare, score, shape_trials
 
 SUBSET = "tests/synocrbench"
 LISTS = {"OCRBench": "OCRBench_Images", "shapes": "images", "clips": "images"}
@@ -99,26 +99,6 @@ def place_of_answer(pair) -> str:
     return "none of them" if best == 0 else "the asked shape" if whose else "another shape"
 
 
-def mixed_axes(answered) -> dict[str, int]:
-    """Of pictures with two shapes that lie apart in both directions: which of them the answer's middle is nearer to, by axis."""
-    out = dict.fromkeys(("asked, asked", "asked, other", "other, asked", "other, other"), 0)
-    middle = lambda box, axis: (box[axis] + box[axis + 2]) / 2
-    for record, said in answered:
-        (other,) = (b for _, _, b in record["drawn"] if b != record["box"])
-        box = score.box_of(said)
-        if box and all(abs(middle(record["box"], k) - middle(other, k)) >= 150 for k in (0, 1)):
-            nearer = ["asked" if abs(middle(box, k) - middle(record["box"], k)) < abs(middle(box, k) - middle(other, k)) else "other"
-                      for k in (0, 1)]
-            out[", ".join(nearer)] += 1
-    return out
-
-
-def by_word(answered) -> dict[str, list]:
-    """Pairs by the shapes and colours that their questions name."""
-    return {word: [pair for pair in answered if re.search(rf"\b{word}(e?s)?\b", pair[0]["question"])]
-            for word in shapes.SHAPES + shapes.COLORS}
-
-
 def by_pairs(answered, media: Path) -> dict[int, list]:
     """Pairs of questions and answers by the number of pairs of frames before which a change could have happened."""
     return groups(answered, lambda r: len(list((media / r["image_path"]).iterdir())) // 2 - 1)
@@ -152,11 +132,7 @@ def main() -> None:
     whose = ("the asked shape", "another shape", "none of them")
     among = {n: [sum(place_of_answer(pair) == w for pair in pairs) for w in whose] for n, pairs in by_number.items()}
     split = {name: places_and_others(pairs) for name, pairs in trials.items()}
-    words = {word: places_and_others(pairs) for word, pairs in by_word(trials["as in the benchmark"]).items()}
     moments = {n: tally(pairs) for n, pairs in sorted(by_pairs(kinds["Clips: recolor"], args.syn / "images").items())}
-    axes = mixed_axes(trials["other places, two shapes in the picture"])
-    overlaps = {str(least): sum(score.overlap(score.box_of(said) or (0, 0, 0, 0), r["box"]) >= least for r, said in where)
-                for least in (0.5, 0.25, 0.1)}
 
     tables = {
         "shown": shown(answers, repo),
@@ -164,9 +140,6 @@ def main() -> None:
         "examples": examples(kinds),
         "places": table(["shapes in the picture", "right", *(f"on {w}" for w in whose)],
                         [[n, of(tally(pairs)), *among[n]] for n, pairs in by_number.items()]),
-        "axes": table(["nearer in x, in y", "answers"], [[k, n] for k, n in axes.items()]),
-        "overlaps": table(["least overlap", f"right of {len(where)}"], [[k, n] for k, n in overlaps.items()]),
-        "words": table(["named in the question", "places", "all other kinds"], two_columns(words)),
         "moments": table(["possible moments", "right", "right by guessing"], [[n, of(c), f"{c[1] / n:.1f}"] for n, c in moments.items()]),
         "trials": table(["trial", "places", "all other kinds"], two_columns(split)),
     }
@@ -178,10 +151,9 @@ def main() -> None:
     args.page.write_text(text, encoding="utf-8")
     result = {"what": "answers of qvl run with models/demo to SynOCRBench and to trials with shapes: [right, asked]",
               "command": "python3 -m demo_model.answers build/release/qvl models/demo build/syn docs/demo-answers.md COUNTS.json",
-              "total": tally(answers["OCRBench"]), "kinds": {k: tally(pairs) for k, pairs in kinds.items()}, "shape_trials": split, "shape_words": words,
+              "total": tally(answers["OCRBench"]), "kinds": {k: tally(pairs) for k, pairs in kinds.items()}, "shape_trials": split,
               "recolor_by_possible_moments": moments,
-              "places_by_number_of_shapes": {n: dict(zip(("right", *whose), (tally(by_number[n])[0], *among[n]))) for n in among},
-              "places_by_least_overlap": overlaps, "two_shapes_nearer_in_x_in_y": axes}
+              "places_by_number_of_shapes": {n: dict(zip(("right", *whose), (tally(by_number[n])[0], *among[n]))) for n in among}}
     lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
     args.counts.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

@@ -18,15 +18,6 @@ class Boxes(unittest.TestCase):
         self.assertEqual(answers.place_of_answer((left, "[300, 300, 400, 400]")), "none of them")
         self.assertEqual(answers.place_of_answer((left, "left")), "none of them")
 
-    def test_axes_are_told_apart(self):
-        left, right = asked_for(LEFT[2], LEFT, RIGHT), asked_for(RIGHT[2], LEFT, RIGHT)
-        said = [(left, "[600, 0, 800, 200]"), (right, "[600, 0, 800, 200]"), (right, "[0, 0, 1, 1]"), (right, "nowhere")]
-        self.assertEqual(answers.mixed_axes(said), {"asked, asked": 0, "asked, other": 1, "other, asked": 1, "other, other": 1})
-
-    def test_shapes_in_one_row_say_nothing_about_axes(self):
-        beside = ("cross", "blue", [600, 0, 800, 200])
-        self.assertEqual(sum(answers.mixed_axes([(asked_for(LEFT[2], LEFT, beside), str(LEFT[2]))]).values()), 0)
-
 
 class Trials(unittest.TestCase):
     def test_the_other_wording_asks_for_the_same_shape(self):
@@ -34,10 +25,6 @@ class Trials(unittest.TestCase):
                  {"question": "Give the box of the pink cross.", "box": []}]
         self.assertEqual([r["question"] for r in shape_trials.reworded(asked)],
                          ["Give the box of the red star.", "Where is the pink cross?"])
-
-    def test_a_frame_keeps_the_shape_of_the_picture(self):
-        self.assertEqual([shape_trials.trained_frame(*size) for size in ((320, 320), (300, 200), (260, 380), (384, 384))],
-                         [(256, 256), (384, 256), (256, 384), (256, 256)])
 
     def test_what_was_drawn_holds_the_asked_shape(self):
         found = 0

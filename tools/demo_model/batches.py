@@ -7,18 +7,15 @@ import time
 import numpy as np
 import torch
 
-from demo_model import bpe, prompt, samples
+from demo_model import bpe, cells, prompt, samples
 
 VISUAL_TOKENS_A_BATCH = 16384
 LENGTH_STEP = 16                 # lengths are padded to multiples of this, so that few shapes occur
 ANSWER_STEP = 8
 QUESTIONS_A_PICTURE = 3          # of a picture that has several
-CELL_CHARACTERS = 4              # characters per visual token that the auxiliary loss asks for
-BLANK, OTHER = 0, 1              # classes of the auxiliary loss before the printable ASCII characters
-CELL_CLASSES = 2 + 95
 EASY_SLOTS = ("regular", "digits", "nonsemantic")
 WORD_SLOTS = EASY_SLOTS + ("irregular", "artistic", "handwriting")
-PAGE_SLOTS = ("scene", "cover", "document", "chart", "infographic", "receipt", "form", "nutrition")
+SEVERAL_QUESTIONS_SLOTS = ("scene", "cover", "document", "chart", "infographic", "receipt", "form", "nutrition", "shapes")
 
 
 @dataclasses.dataclass
@@ -33,14 +30,14 @@ class Progress:
 
 def slot_weights(mix, progress):
     """Shares of rendered pictures: the mix, or, where there is none, first mostly plain words, so that attention finds the letters;
-    then words twice as often as later. Pages are rendered less often, as each gives several samples."""
+    then words twice as often as later. What gives several samples is rendered less often."""
     if mix:
-        return {slot: weight / (QUESTIONS_A_PICTURE if slot in PAGE_SLOTS else 1) for slot, weight in mix.items()}
+        return {slot: weight / (QUESTIONS_A_PICTURE if slot in SEVERAL_QUESTIONS_SLOTS else 1) for slot, weight in mix.items()}
 
     def factor(slot):
         if progress < 0.06:
             return 10 if slot in EASY_SLOTS else 0.1
-        if slot in PAGE_SLOTS:
+        if slot in SEVERAL_QUESTIONS_SLOTS:
             return 1 / QUESTIONS_A_PICTURE
         return 2 if progress < 0.35 and slot in WORD_SLOTS else 1
     return {slot: weight * factor(slot) for slot, weight in samples.SLOTS.items()}
@@ -49,24 +46,6 @@ def slot_weights(mix, progress):
 def buckets_of(slot, progress):
     """Frame sizes to render into; few at first."""
     return samples.BUCKETS_OF_SLOT[slot][:1 if progress < 0.06 and slot in EASY_SLOTS else None]
-
-
-def character_class(character):
-    return 2 + ord(character) - 32 if 32 <= ord(character) < 127 else OTHER
-
-
-def cell_labels(sample):
-    """Classes of the characters whose centre lies in each visual token, [tokens, CELL_CHARACTERS], line by line."""
-    h, w = (side // prompt.TOKEN_PIXELS for side in sample.frames.shape[1:3])
-    labels = np.full((h * w, CELL_CHARACTERS), BLANK, np.int64)
-    filled = collections.Counter()
-    for character, x0, y0, x1, y1 in sample.boxes:
-        row, column = int((y0 + y1) / 2) // prompt.TOKEN_PIXELS, int((x0 + x1) / 2) // prompt.TOKEN_PIXELS
-        cell = row * w + column
-        if 0 <= row < h and 0 <= column < w and not character.isspace() and filled[cell] < CELL_CHARACTERS:
-            labels[cell, filled[cell]] = character_class(character)
-            filled[cell] += 1
-    return labels
 
 
 def padded(rows, step, value):
@@ -78,7 +57,7 @@ def padded(rows, step, value):
     return out
 
 
-def collate(encoded, cells):
+def collate(encoded, labels):
     """Tensors of samples of one grid; see model.Batch. `labels` are the answers' ids, -100 where there is none."""
     ids = padded([e.ids for e in encoded], LENGTH_STEP, 0)
     length = ids.shape[1]
@@ -94,17 +73,16 @@ def collate(encoded, cells):
         "visual_rows": (np.stack([e.visual_rows for e in encoded]) + starts).reshape(-1),
         "answer_rows": (padded(rows, ANSWER_STEP, 0) + starts).reshape(-1),
         "labels": padded([e.ids[e.prompt_length:] for e in encoded], ANSWER_STEP, -100).reshape(-1),
-        "has_cells": np.array([c.any() for c in cells]),
-        "cells": np.stack(cells),
+        "cells": np.stack(labels),
     }
     return {name: torch.from_numpy(array) for name, array in tensors.items()}
 
 
 def train_samples(seed, slot, bucket, choose):
     """One rendered picture or clip, with some of its questions."""
-    if slot not in PAGE_SLOTS:
+    if slot not in SEVERAL_QUESTIONS_SLOTS:
         return [samples.make_sample(seed, slot, "train", bucket)]
-    found = samples.page_samples(seed, slot, "train", bucket)
+    found = samples.picture_samples(seed, slot, "train", bucket)
     return choose.sample(found, min(len(found), QUESTIONS_A_PICTURE))
 
 
@@ -130,7 +108,7 @@ class SampleBatches(torch.utils.data.IterableDataset):
             for sample in train_samples(self.seed * 1_000_000_000 + count, slot, bucket, choose):
                 encoded = prompt.encode(tokenizer, sample)
                 key = encoded.frames.shape
-                waiting[key].append((encoded, cell_labels(sample)))
+                waiting[key].append((encoded, cells.labels(sample)))
                 if len(waiting[key]) * len(encoded.visual_rows) >= VISUAL_TOKENS_A_BATCH:
                     yield collate(*zip(*waiting.pop(key)))
             count += workers
@@ -144,7 +122,7 @@ def validation_batches(tokenizer, per_slot):
         for seed in range(per_slot):
             sample = samples.make_sample(seed, slot, "test", buckets[seed % len(buckets)])
             encoded = prompt.encode(tokenizer, sample)
-            groups[encoded.frames.shape].append((slot, encoded, cell_labels(sample)))
+            groups[encoded.frames.shape].append((slot, encoded, cells.labels(sample)))
     for group in groups.values():
-        slots, encoded, cells = zip(*group)
-        yield slots, collate(encoded, cells)
+        slots, encoded, labels = zip(*group)
+        yield slots, collate(encoded, labels)

@@ -24,7 +24,12 @@ class DemoModel(unittest.TestCase):
     def test_it_reads_most_of_the_stored_subset(self):
         right, asked = hits(ROOT / "models/demo")
         self.assertEqual(asked, 100)
-        self.assertGreaterEqual(right, 87)
+        self.assertGreaterEqual(right, 88)
+
+    def test_it_sees_shapes(self):
+        right, asked = hits(ROOT / "models/demo", "shapes", "images")
+        self.assertEqual(asked, 10)
+        self.assertGreaterEqual(right, 9)
 
     def test_it_watches_clips(self):
         right, asked = hits(ROOT / "models/demo", "clips", "images")

@@ -12,6 +12,9 @@ from . import paint, shapes
 from .sample import Sample
 
 FPS = (0.5, 0.8, 1.0, 1.25, 1.6, 2.0)
+# Kinds of question, by lot. In training a change of colour is asked for more often: a time is hardest to tell by colour alone.
+KINDS = {"test": ("direction", "direction", "recolor", "recolor", "appear", "disappear", "end color", "which moves"),
+         "train": ("direction",) * 2 + ("recolor",) * 4 + ("appear", "disappear", "end color", "end color", "which moves")}
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
@@ -28,6 +31,12 @@ def draw_frame(base: Image.Image, things) -> np.ndarray:
     return np.asarray(big.reduce(2))
 
 
+def drawn(first, second, h: int, w: int) -> list[tuple[str, str, list[int]]]:
+    """(shape, colour, box half way) of what a pair of frames shows; see shapes.grid_box."""
+    return [(shape, color, shapes.grid_box((x0 + x1) / 2, (y0 + y1) / 2, r, h, w))
+            for (shape, color, x0, y0, r), (_, _, x1, y1, _) in zip(first, second)]
+
+
 def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
     h, w = bucket or rng.choice(((128, 128), (192, 192), (120, 160), (160, 200), (180, 180)))
     n = rng.choice((4, 6, 8))
@@ -36,15 +45,13 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     color, other = rng.sample(shapes.COLORS, 2)
     paper = shapes.paper_for(rng, (color, other), 240)
     base = paint.background(rng, (w, h), paper, 0.3).resize((w * 2, h * 2), Image.Resampling.NEAREST)
-    tint = paint.near(rng, paint.NAMED[color], 6)
-    tint2 = paint.near(rng, paint.NAMED[other], 6)
+    tints = {name: paint.near(rng, paint.NAMED[name], 6) for name in (color, other)}
     r = rng.uniform(0.1, 0.18) * min(h, w)
-    kind = rng.choice(("direction", "direction", "recolor", "recolor", "appear", "disappear", "end color", "which moves"))
+    kind = rng.choice(KINDS[split])
     cx, cy = rng.uniform(r + 2, w - r - 2), rng.uniform(r + 2, h - r - 2)
     still = [(cx, cy)] * n
     pair = rng.randint(1, n // 2 - 1)                # a change at the first pair would have no before
     change = 2 * pair
-    meta: dict = {"kind": kind}
 
     def path() -> tuple[str, list[tuple[float, float]]]:
         name = rng.choice(list(DIRECTIONS))
@@ -60,18 +67,18 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
 
     if kind == "direction":
         answer, places = path()
-        frames = [draw_frame(base, [(shape, tint, x, y, r)]) for x, y in places]
+        things = [[(shape, color, x, y, r)] for x, y in places]
         question = rng.choice((f"Which direction does the {shape} move?", f"In which direction does the {shape} move?"))
     elif kind == "recolor":
         places = path()[1] if rng.random() < 0.3 else still
-        frames = [draw_frame(base, [(shape, tint2 if i >= change else tint, x, y, r)]) for i, (x, y) in enumerate(places)]
+        things = [[(shape, other if i >= change else color, x, y, r)] for i, (x, y) in enumerate(places)]
         question, answer = f"When does the {shape} turn {other}?", time_stamp(pair, fps)
     elif kind in ("appear", "disappear"):
         shown = [(i >= change) == (kind == "appear") for i in range(n)]
-        frames = [draw_frame(base, [(shape, tint, cx, cy, r)] if on else []) for on in shown]
+        things = [[(shape, color, cx, cy, r)] if on else [] for on in shown]
         question, answer = f"When does the {shape} {kind}?", time_stamp(pair, fps)
     elif kind == "end color":
-        frames = [draw_frame(base, [(shape, tint2 if i >= change else tint, cx, cy, r)]) for i in range(n)]
+        things = [[(shape, other if i >= change else color, cx, cy, r)] for i in range(n)]
         first = rng.random() < 0.3
         question = f"What color is the {shape} at the {'start' if first else 'end'}?"
         answer = color if first else other
@@ -84,12 +91,13 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
         if name == "left":
             xs.reverse()
         y1, y2 = (h * 0.27, h * 0.73) if rng.random() < 0.5 else (h * 0.73, h * 0.27)
-        frames = [draw_frame(base, [(mover, tint, x, y1, r), (rest, tint2, cx, y2, r)]) for x in xs]
+        things = [[(mover, color, x, y1, r), (rest, other, cx, y2, r)] for x in xs]
         if rng.random() < 0.6:
             question, answer = "Which shape moves?", mover
         else:
             question, answer = "Which shape does not move?", rest
-    stack = np.stack(frames)
+    stack = np.stack([draw_frame(base, [(s, tints[c], *spot) for s, c, *spot in frame]) for frame in things])
+    meta = {"kind": kind, "drawn": [drawn(*things[i:i + 2], h, w) for i in range(0, n, 2)]}
     if rng.random() < 0.3:
         sigma = rng.uniform(2, 6)
         stack = np.stack([paint.noise(rng, f, sigma) for f in stack])

@@ -33,9 +33,10 @@ BUCKETS_OF_SLOT: dict[str, list[tuple[int, int]]] = {
 
 _MAKERS = {slot: words.make for slot in ("regular", "irregular", "artistic", "handwriting", "digits", "nonsemantic")}
 _MAKERS |= {"shapes": shapes.make, "formula": formulas.make, "clips": clips.make}
-# Slots whose pictures answer several questions.
 _PAGES = {"line": lines, "scene": scenes, "cover": scenes, "document": documents, "chart": documents, "infographic": documents,
           "receipt": receipts, "form": receipts, "nutrition": receipts}
+# Slots whose pictures answer several questions.
+_SEVERAL = _PAGES | {"shapes": shapes}
 
 
 def generator(*key) -> random.Random:
@@ -44,10 +45,10 @@ def generator(*key) -> random.Random:
     return random.Random(int.from_bytes(digest, "little"))
 
 
-def page_samples(seed: int, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
-    """All questions about one picture of a slot of pages; at least one."""
+def picture_samples(seed: int, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
+    """Several questions about one picture of a slot that has them; at least one."""
     for again in range(100):
-        found = _PAGES[slot].all_questions(generator(split, slot, seed, bucket, again), slot, split, bucket)
+        found = _SEVERAL[slot].all_questions(generator(split, slot, seed, bucket, again), slot, split, bucket)
         if found:
             return found
     raise AssertionError(f"{slot}: no question for seed {seed}")
@@ -63,7 +64,7 @@ def make_sample(seed: int, slot: str, split: str, bucket: tuple[int, int] | None
         raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
     rng = generator(split, slot, seed, bucket)
     if slot in _PAGES:
-        return rng.choice(page_samples(seed, slot, split, bucket))
+        return rng.choice(picture_samples(seed, slot, split, bucket))
     return _MAKERS[slot](rng, slot, split, bucket)
 
 

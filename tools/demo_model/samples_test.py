@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import clips, fonts, formulas, lexicon, paint, samples, score, shapes, syn_ocrbench
+from . import cells, clips, fonts, formulas, lexicon, paint, samples, score, shapes, syn_ocrbench
 
 
 class EverySlot(unittest.TestCase):
@@ -92,7 +92,7 @@ class Clips(unittest.TestCase):
 
     def test_the_shape_moves_where_the_answer_says(self):
         found = 0
-        for seed in range(120):
+        for seed in range(240):
             s = samples.make_sample(seed, "clips", "train", (192, 192))
             if s.meta["kind"] != "direction":
                 continue
@@ -130,6 +130,55 @@ class Shapes(unittest.TestCase):
         for shape in shapes.SHAPES[1:]:
             xs, ys = zip(*shapes.polygon(shape, 50, 60, 10))
             self.assertEqual([round(v, 6) for v in (min(xs), max(xs), min(ys), max(ys))], [40, 60, 50, 70], shape)
+
+    def test_a_picture_is_asked_several_different_questions_with_the_answers_of_its_shapes(self):
+        for seed in range(60):
+            asked = samples.picture_samples(seed, "shapes", "train", (256, 384))
+            self.assertGreater(len(asked), 1)
+            self.assertEqual(len({s.question for s in asked}), len(asked))
+            for s in asked:
+                drawn = s.meta["drawn"]
+                self.assertTrue(np.array_equal(s.frames, asked[0].frames) and drawn == asked[0].meta["drawn"])
+                if s.question == "How many shapes are in the picture?":
+                    self.assertEqual(s.answer, str(len(drawn)))
+                if s.meta["kind"] == "where":
+                    self.assertEqual([f"{box}" for shape, color, box in drawn if f"{color} {shape}" in s.question], [s.answer])
+
+
+class Cells(unittest.TestCase):
+    BLANK = [0, 0, 0, 0, 0, 0]
+
+    def test_a_shape_is_asked_for_where_its_box_covers_a_tokens_centre(self):
+        # In 3 x 4 tokens: 0.4 to 1.8 across and 0.9 to 2.1 down hold the centres of columns 0 and 1 and of row 1.
+        found = cells.shape_labels([("square", "red", [100, 300, 450, 700])], 3, 4).reshape(3, 4, 6).tolist()
+        square = [2, 1, 11, 31, 46, 71]
+        self.assertEqual(found, [[self.BLANK] * 4, [square, square, self.BLANK, self.BLANK], [self.BLANK] * 4])
+
+    def test_a_small_shape_is_asked_for_at_the_token_of_its_centre(self):
+        large, small = ("circle", "brown", [0, 0, 1000, 550]), ("star", "blue", [460, 560, 540, 640])
+        found = cells.shape_labels([small, large], 2, 2).reshape(2, 2, 6).tolist()
+        brown, blue = [1, 10, 1, 1, 101, 56], [4, 3, 47, 57, 55, 65]
+        self.assertEqual(found, [[brown, brown], [self.BLANK, blue]])
+
+    def test_only_characters_are_asked_of_text_and_only_shapes_of_shapes_and_clips(self):
+        unasked = lambda sample: (cells.labels(sample) == cells.UNASKED).all(axis=0).tolist()
+        make = lambda slot, bucket: samples.make_sample(5, slot, "train", bucket)
+        self.assertEqual(unasked(make("regular", (160, 480))), [False] * 4 + [True] * 6)
+        self.assertEqual(unasked(make("shapes", (256, 384))), [True] * 4 + [False] * 6)
+        self.assertEqual(unasked(make("clips", (128, 160))), [True] * 4 + [False] * 6)
+
+    def test_each_pair_of_frames_of_a_clip_is_asked_for_its_own_colour(self):
+        found = 0
+        for seed in range(60):
+            s = samples.make_sample(seed, "clips", "train", (128, 128))
+            if s.meta["kind"] != "recolor":
+                continue
+            pair = [clips.time_stamp(i, s.fps) for i in range(len(s.frames) // 2)].index(s.answer)
+            of_pair = [set(t[:, 5]) - {cells.BLANK} for t in cells.labels(s).reshape(-1, 16, cells.LABELS)]
+            new = next(1 + i for i, c in enumerate(shapes.COLORS) if s.question.endswith(f" {c}?"))
+            self.assertEqual([colors == {new} for colors in of_pair], [i >= pair for i in range(len(of_pair))])
+            found += 1
+        self.assertGreater(found, 10)
 
 
 class Formulas(unittest.TestCase):

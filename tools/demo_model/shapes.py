@@ -10,6 +10,9 @@ from .sample import Sample
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 COLORS = ("red", "green", "blue", "yellow", "orange", "purple", "black", "white", "pink", "brown")
+# Kinds of question, by lot; the harder ones more often where one picture is asked several questions.
+KINDS = ("color", "shape", "count", "where", "where", "list", "side", "exists")
+TRAINING_KINDS = ("color", "shape", "count", "count", "where", "where", "where", "list", "side", "exists")
 
 
 def polygon(shape: str, cx: float, cy: float, r: float) -> list[tuple[float, float]]:
@@ -72,11 +75,11 @@ def article(color: str) -> str:
     return ("an " if color == "orange" else "a ") + color
 
 
-def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float, float]]], h: int, w: int):
+def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float, float]]], h: int, w: int, kinds=KINDS):
     """(kind, question, answers, extra) about things = [(shape, colour, (cx, cy, r))]; None where the kind that was drawn by lot has
     no clear answer."""
     shapes, colors = [s for s, _, _ in things], [c for _, c, _ in things]
-    kind = rng.choice(("color", "shape", "count", "where", "where", "list", "side", "exists"))
+    kind = rng.choice(kinds)
     shape, color, (cx, cy, r) = rng.choice(things)
     if kind == "color" and shapes.count(shape) == 1:
         return kind, rng.choice((f"What color is the {shape}?", f"What is the color of the {shape}?")), [color], {}
@@ -113,7 +116,8 @@ def question(rng: random.Random, things: list[tuple[str, str, tuple[float, float
     return None
 
 
-def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
+def picture(rng: random.Random, split: str, bucket: tuple[int, int] | None):
+    """(pixels [h, w, 3], things): see question."""
     h, w = bucket or rng.choice(((256, 256), (250, 390), (380, 260), (320, 320), (200, 300), (384, 384)))
     count = rng.randint(1, 6)
     colors = [rng.choice(COLORS) for _ in range(count)]
@@ -130,10 +134,26 @@ def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | No
     draw = ImageDraw.Draw(big)
     for shape, color, (cx, cy, r) in things:
         draw_shape(draw, shape, paint.near(rng, paint.NAMED[color], 8), cx * 2, cy * 2, r * 2)
-    im = paint.camera(rng, big.reduce(2), 0.3, split)
+    return np.asarray(paint.camera(rng, big.reduce(2), 0.3, split)), things
+
+
+def as_sample(pixels: np.ndarray, things, asked, slot: str) -> Sample:
+    kind, text, answers, extra = asked
+    drawn = [(shape, color, grid_box(*spot, *pixels.shape[:2])) for shape, color, spot in things]
+    return Sample(pixels[None], 0.0, text, answers[0], answers, [], slot, {"kind": kind, "drawn": drawn, **extra})
+
+
+def make(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> Sample:
+    pixels, things = picture(rng, split, bucket)
     asked = None
     while asked is None:
-        asked = question(rng, things, h, w)
-    kind, text, answers, extra = asked
-    drawn = [(shape, color, grid_box(*spot, h, w)) for shape, color, spot in things]
-    return Sample(np.asarray(im)[None], 0.0, text, answers[0], answers, [], slot, {"kind": kind, "drawn": drawn, **extra})
+        asked = question(rng, things, *pixels.shape[:2])
+    return as_sample(pixels, things, asked, slot)
+
+
+def all_questions(rng: random.Random, slot: str, split: str, bucket: tuple[int, int] | None) -> list[Sample]:
+    """Up to ten questions about one picture, all different."""
+    pixels, things = picture(rng, split, bucket)
+    drawn_by_lot = [question(rng, things, *pixels.shape[:2], TRAINING_KINDS) for _ in range(10)]
+    different = {asked[1]: asked for asked in drawn_by_lot if asked}
+    return [as_sample(pixels, things, asked, slot) for asked in different.values()]

@@ -107,7 +107,7 @@ def page_records(seed: int, slot: str, name: str, count: int) -> list[Sample]:
     for wanted in plan:
         while True:
             number += 1
-            found = good_questions(samples.page_samples(seed * 1_000_000 + number, slot, "test", None), name)
+            found = good_questions(samples.picture_samples(seed * 1_000_000 + number, slot, "test", None), name)
             if name == "SROIE":       # the kinds of question that are still most wanted
                 found.sort(key=lambda s: -next(left for kind, left in quotas.items() if kind in wording(s)))
             else:

@@ -3,9 +3,9 @@
     python3 -m demo_model.train --tokenizer models/demo/tokenizer.json --out FOLDER --seconds 1000 [--resume FILE]
 
 FOLDER gets ema.safetensors, the averaged weights in BF16 under the published names, every minute and at the end, and log.jsonl.
---resume starts from such a file, without the auxiliary loss, whose head is not kept. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
+--resume starts from such a file. Samples come from worker processes that render all the time (DEMO_FONTS says where fonts are);
 while a fresh batch is being rendered, older ones are used again, up to four times in all and under different noise. The learning
-rate and the auxiliary loss follow the clock.
+rate and the auxiliary loss, whose head always starts anew, follow the clock.
 """
 import argparse
 import collections
@@ -21,11 +21,11 @@ import time
 import torch
 import torch.nn.functional as F
 
-from demo_model import batches, model, samples, weights
+from demo_model import batches, cells, model, samples, weights
 
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 1.5e-3, 1e-5, 300
 EMA_DECAY = 0.999
-BLANK_WEIGHT = 0.05              # of cells without a character in the auxiliary loss
+BLANK_WEIGHT = 0.05              # of cells without a character or shape in the auxiliary loss
 POOL = 160                       # batches kept for further use
 USES = 4
 
@@ -44,6 +44,8 @@ def arguments():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--resume", type=pathlib.Path)
+    parser.add_argument("--waves", type=float, default=0, help="with --resume: add the waves that a position table starts with, "
+                        "times this, to the table")
     parser.add_argument("--peak-rate", type=float, default=PEAK_RATE, help="of learning")
     parser.add_argument("--mix", type=shares, help="shares of the kinds of sample, such as shapes=50,clips=10,others=40; others "
                         "is divided as samples.SLOTS is")
@@ -111,12 +113,10 @@ def losses(net, head, batch):
     """(answer loss, auxiliary loss) of a batch."""
     logits, visual = net(model_batch(batch, disturbed(batch["frames"])))
     answer = F.cross_entropy(logits.float(), batch["labels"])
-    if batch["frames"].shape[1] > 1:
-        return answer, torch.zeros_like(answer)
-    cells = torch.where(batch["has_cells"][:, None, None], batch["cells"], -100).flatten()
-    scores = head(visual).float().view(-1, batches.CELL_CLASSES)
-    weight = torch.where(cells > batches.BLANK, 1.0, BLANK_WEIGHT) * (cells >= 0)
-    return answer, (F.cross_entropy(scores, cells, reduction="none") * weight).sum() / weight.sum().clamp(min=1)
+    asked = batch["cells"].flatten()
+    scores = head(visual).float().view(-1, cells.CLASSES)
+    weight = torch.where(asked > cells.BLANK, 1.0, BLANK_WEIGHT) * (asked >= 0)
+    return answer, (F.cross_entropy(scores, asked, reduction="none") * weight).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -159,9 +159,12 @@ class Run:
         self.net = model.DemoModel(args.preset)
         if args.resume:
             self.net.load_state_dict({name: tensor.float() for name, tensor in weights.load(args.resume).items()})
+            vision = self.net.model.visual
+            vision.pos_embed.weight.data += args.waves * model.position_table(vision.side, vision.pos_embed.embedding_dim)
         self.net.to(self.device)
         hidden = self.net.model.language_model.embed_tokens.embedding_dim
-        self.head = torch.nn.Linear(hidden, batches.CELL_CHARACTERS * batches.CELL_CLASSES).to(self.device)
+        self.head = torch.nn.Linear(hidden, cells.LABELS * cells.CLASSES).to(self.device)
+        torch.nn.init.zeros_(self.head.weight)       # disturbs nothing that is resumed
         self.ema = copy.deepcopy(self.net).eval()
         self.optimizer = optimizer_of(self.net, self.head)
         self.trained = self.step = 0
@@ -174,7 +177,7 @@ class Run:
             group["lr"] = learning_rate(self.args.peak_rate, self.step, progress)
         with torch.autocast(self.device, torch.bfloat16):
             answer, auxiliary = losses(self.net, self.head, batch)
-            loss = answer if self.args.resume else answer + auxiliary_weight(progress) * auxiliary
+            loss = answer + auxiliary_weight(progress) * auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)

@@ -1,0 +1,289 @@
+#pragma once
+
+/// Bound by the tensor cores: 2 m n k operations against (m + n) k reads that the second-level
+/// cache serves. One warpgroup drives bulk tensor copies into a ring of swizzled stages, 64 columns
+/// of k each; every other warpgroup multiplies 64 rows of the tile into registers. A block stays on
+/// its multiprocessor and takes every sm_count-th tile, so copies for the next tile run during the
+/// epilogue. Clusters of two that share copies of B were slower on an H200 for every shape here.
+///
+/// A sum is one float32 accumulator to which k16 products are added in order of k, whatever the
+/// tile: the bits of C do not depend on the tile chosen, on m, or on the row's place.
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "core/check.h"
+#include "core/cuda.h"
+#include "kernels/device/gemm_args.h"
+#include "kernels/device/wgmma.cuh"
+
+namespace qvl::device {
+
+struct GemmTile {
+  int rows;
+  int cols;
+  int percent;  ///< of the tensor cores' rate that long products reach, as measured on an H200
+};
+
+inline constexpr std::array kGemmTiles = {
+    GemmTile{64, 64, 46},   GemmTile{64, 128, 60},  GemmTile{128, 128, 82}, GemmTile{192, 128, 86},
+    GemmTile{128, 192, 86}, GemmTile{192, 192, 88}, GemmTile{128, 256, 88},
+};
+
+/// The tile with the fewest clocks: waves over the multiprocessors times the clocks of a tile.
+/// Returns an index into kGemmTiles.
+inline size_t choose_gemm_tile(int m, int n, int k, int sm_count) {
+  constexpr int64_t kMultipliesPerClock = 2048;
+  constexpr int64_t kEpilogueElementsPerClock = 16;
+  constexpr int64_t kWaveClocks = 1000;  // until the first product, and after the last
+  constexpr int64_t kStepDepth = 64;
+
+  size_t best = 0;
+  int64_t best_clocks = INT64_MAX;
+  for (size_t i = 0; i < kGemmTiles.size(); ++i) {
+    const auto [rows, cols, percent] = kGemmTiles[i];
+    const int64_t area = int64_t{rows} * cols;
+    const int64_t steps = (k + kStepDepth - 1) / kStepDepth;
+    const int64_t tile_clocks = steps * area * kStepDepth / kMultipliesPerClock * 100 / percent +
+                                area / kEpilogueElementsPerClock + kWaveClocks;
+    const int64_t tiles = GemmRaster(m, n, rows, cols).tiles();
+    const int64_t clocks = (tiles + sm_count - 1) / sm_count * tile_clocks;
+    if (clocks <= best_clocks) {
+      best_clocks = clocks;
+      best = i;
+    }
+  }
+  return best;
+}
+
+/// Sizes that follow from a tile.
+template <int kRows, int kCols>
+struct WgmmaShape {
+  static_assert(kRows % 64 == 0 && kCols % 64 == 0 && kCols <= 256);
+  static constexpr int kDepth = 64;  // bf16 elements of k in a stage: 128 bytes, one swizzle row
+  static constexpr int kConsumers = kRows / 64;
+  static constexpr int kThreads = 128 * (1 + kConsumers);
+  static constexpr int kBytesA = kRows * kDepth * 2;
+  static constexpr int kBytesB = kCols * kDepth * 2;
+  static constexpr int kStageBytes = kBytesA + kBytesB;
+  static constexpr int kMaxStages = 8;
+  static constexpr int kAlignment = 1024;                     // the swizzle repeats every 8 rows
+  static constexpr int kRingBytes = 226 * 1024 - kAlignment;  // of 227 KiB; the rest: barriers
+  static constexpr int kStages = std::min(kMaxStages, kRingBytes / kStageBytes);
+  static constexpr int kSharedBytes = kStages * kStageBytes + kAlignment;
+  // Of 65,536 registers; one consumer has enough without taking the producer's.
+  static constexpr bool kMoveRegisters = kConsumers > 1;
+  static constexpr int kProducerRegisters = kConsumers == 2 ? 40 : 32;
+  static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 160;
+};
+
+/// A place in the ring: the stage, and the parity of how often the ring was gone round.
+template <int kStages>
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ void advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+template <int kRows, int kCols, class Epilogue>
+__global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
+    gemm_wgmma_kernel(const __grid_constant__ CUtensorMap map_a,
+                      const __grid_constant__ CUtensorMap map_b, const GemmRaster raster, int m,
+                      int n, int steps, const Epilogue epilogue) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Shape = WgmmaShape<kRows, kCols>;
+  constexpr int kStages = Shape::kStages;
+  extern __shared__ std::byte dynamic_shared[];
+  __shared__ uint64_t full_barriers[kStages];
+  __shared__ uint64_t empty_barriers[kStages];
+
+  const uint32_t ring = (shared_address(dynamic_shared) + Shape::kAlignment - 1) &
+                        ~static_cast<uint32_t>(Shape::kAlignment - 1);
+  const uint32_t full = shared_address(full_barriers);
+  const uint32_t empty = shared_address(empty_barriers);
+  const int first_tile = static_cast<int>(blockIdx.x);
+  const int tile_stride = static_cast<int>(gridDim.x);
+  const int tiles = raster.tiles();
+
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) {
+      barrier_init(full + 8 * stage, 1);
+      barrier_init(empty + 8 * stage, 4 * Shape::kConsumers);  // one arrival per warp
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+
+  RingPlace<kStages> place;
+  const int warpgroup = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / 128, 0);
+  if (warpgroup == 0) {
+    if constexpr (Shape::kMoveRegisters) give_registers<Shape::kProducerRegisters>();
+    if (threadIdx.x == 0) {
+      prefetch_tensor_map(&map_a);
+      prefetch_tensor_map(&map_b);
+      for (int tile = first_tile; tile < tiles; tile += tile_stride) {
+        const auto [row_tile, col_tile] = raster.at(tile);
+        const int row = row_tile * kRows;
+        const int col = col_tile * kCols;
+        for (int step = 0; step < steps; ++step) {
+          const uint32_t barrier = full + 8 * place.stage;
+          const uint32_t stage_a = ring + place.stage * Shape::kStageBytes;
+          const uint32_t stage_b = stage_a + Shape::kBytesA;
+          barrier_wait(empty + 8 * place.stage, place.parity ^ 1);
+          barrier_arrive_expecting(barrier, Shape::kStageBytes);
+          copy_box(stage_a, &map_a, step * Shape::kDepth, row, barrier);
+          copy_box(stage_b, &map_b, step * Shape::kDepth, col, barrier);
+          place.advance();
+        }
+      }
+    }
+  } else {
+    if constexpr (Shape::kMoveRegisters) take_registers<Shape::kConsumerRegisters>();
+    const int thread = static_cast<int>(threadIdx.x) % 128;
+    const int lane = thread % 32;
+    const int first_row = (warpgroup - 1) * 64;
+    const bool odd_row = lane / 4 % 2 != 0;
+    const int thread_row = first_row + thread / 32 * 16 + lane / 8 * 2;  // and the one after it
+    const int thread_col = lane % 4 * 2 + (odd_row ? 8 : 0);
+    // The stage may be overwritten.
+    const auto release = [&](int stage) {
+      if (lane == 0) barrier_arrive(empty + 8 * stage);
+    };
+    for (int tile = first_tile; tile < tiles; tile += tile_stride) {
+      float sums[kCols / 2];
+#pragma unroll
+      for (float& sum : sums) sum = 0.F;
+      int previous = 0;
+      for (int step = 0; step < steps; ++step) {
+        barrier_wait(full + 8 * place.stage, place.parity);
+        const uint32_t stage = ring + place.stage * Shape::kStageBytes;
+        const uint64_t a = swizzled_rows(stage + first_row * Shape::kDepth * 2);
+        const uint64_t b = swizzled_rows(stage + Shape::kBytesA);
+        pin_registers(sums);
+        wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < Shape::kDepth / 16; ++i) wgmma(sums, a + 2 * i, b + 2 * i);
+        wgmma_commit();
+        if (step > 0) {
+          wgmma_wait<1>();
+          release(previous);
+        }
+        previous = place.stage;
+        place.advance();
+      }
+      wgmma_wait<0>();
+      pin_registers(sums);
+      release(previous);
+
+      // A quad holds 8 columns of a row: half of the 32 bytes that memory is written in. Lanes of
+      // neighbouring rows swap halves, so that both call for 16 columns of one row, then the other.
+      const auto [row_tile, col_tile] = raster.at(tile);
+      const int row = row_tile * kRows + thread_row;
+      const int col = col_tile * kCols + thread_col;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int j = 0; j < kCols / 8; j += 2) {
+          const float* left = sums + 4 * j + 2 * half;
+          const float* right = left + 4;
+          const float other0 = __shfl_xor_sync(0xFFFFFFFF, odd_row ? left[0] : right[0], 4);
+          const float other1 = __shfl_xor_sync(0xFFFFFFFF, odd_row ? left[1] : right[1], 4);
+          const int even = row + 8 * half;
+          if (col + 8 * j >= n) continue;
+          if (even < m) {
+            epilogue(even, col + 8 * j, odd_row ? other0 : left[0], odd_row ? other1 : left[1]);
+          }
+          if (even + 1 < m) {
+            epilogue(even + 1, col + 8 * j, odd_row ? right[0] : other0,
+                     odd_row ? right[1] : other1);
+          }
+        }
+      }
+    }
+  }
+#else
+  __trap();
+#endif
+}
+
+/// The driver's encoder of tensor maps, looked up once; the program does not link the driver.
+inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
+  static const auto kEncoder = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                           cudaEnableDefault, &found));
+    if (found != cudaDriverEntryPointSuccess) check(cudaErrorSymbolNotFound);
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  }();
+  return kEncoder;
+}
+
+/// Boxes of `box_rows` rows and 64 columns of a bf16 matrix; what lies outside it reads as zero.
+inline CUtensorMap tensor_map(const __nv_bfloat16* data, int rows, int cols, int64_t row_stride,
+                              int box_rows) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t stride_bytes[] = {static_cast<cuuint64_t>(row_stride) * sizeof(__nv_bfloat16)};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t element_strides[] = {1, 1};
+  CUtensorMap map;
+  const CUresult result = tensor_map_encoder()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<__nv_bfloat16*>(data), sizes,
+      stride_bytes, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  require_equal(result, CUDA_SUCCESS, "encoding a tensor map");
+  return map;
+}
+
+template <int kRows, int kCols, class Epilogue>
+void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
+  using Shape = WgmmaShape<kRows, kCols>;
+  const auto kernel = gemm_wgmma_kernel<kRows, kCols, Epilogue>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             Shape::kSharedBytes));
+  const GemmRaster raster(args.m, args.n, kRows, kCols);
+  const CUtensorMap map_a = tensor_map(args.a, args.m, args.k, args.lda, kRows);
+  const CUtensorMap map_b = tensor_map(args.b, args.n, args.k, args.k, kCols);
+
+  cudaLaunchConfig_t config{};
+  config.gridDim = std::min(raster.tiles(), args.sm_count);
+  config.blockDim = Shape::kThreads;
+  config.dynamicSmemBytes = Shape::kSharedBytes;
+  config.stream = args.stream;
+  check(cudaLaunchKernelEx(&config, kernel, map_a, map_b, raster, args.m, args.n,
+                           (args.k + Shape::kDepth - 1) / Shape::kDepth, epilogue));
+}
+
+/// With tile `index` of kGemmTiles.
+template <class Epilogue>
+void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue, size_t index) {
+  [&]<size_t... kIndex>(std::index_sequence<kIndex...>) {
+    ((index == kIndex
+          ? launch_gemm_wgmma<kGemmTiles[kIndex].rows, kGemmTiles[kIndex].cols>(args, epilogue)
+          : void()),
+     ...);
+  }
+  (std::make_index_sequence<kGemmTiles.size()>());
+}
+
+/// Whether the program carries this kernel's machine code for the current device: it was built for
+/// compute_90a, and not for an older architecture that the driver translated.
+template <class Epilogue>
+bool gemm_wgmma_was_built() {
+  constexpr int kPtxVersion = 90;
+  static const bool kBuilt = [] {
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, gemm_wgmma_kernel<64, 64, Epilogue>));
+    return attributes.ptxVersion >= kPtxVersion;
+  }();
+  return kBuilt;
+}
+
+}  // namespace qvl::device

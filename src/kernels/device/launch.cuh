@@ -1,0 +1,43 @@
+#pragma once
+
+/// How kernels are launched: each may begin while the one before it still runs, and waits for its
+/// results itself. What a kernel does before `wait_for_inputs` overlaps with its predecessor, so
+/// only weights, which nobody writes, are read there.
+
+#include "core/cuda.h"
+
+namespace qvl::device {
+
+/// Results of the kernels before this one are visible after it. Every kernel calls it before its
+/// first access to anything but weights.
+__device__ inline void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+
+struct Launch {
+  dim3 grid;
+  dim3 block;
+  int shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+  bool overlaps = true;  ///< with the kernel before it; needs compute capability 9.0
+};
+
+template <class... Parameters, class... Arguments>
+void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = how.grid;
+  config.blockDim = how.block;
+  config.dynamicSmemBytes = static_cast<size_t>(how.shared_bytes);
+  config.stream = how.stream;
+  config.attrs = &attribute;
+  config.numAttrs = how.overlaps ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...));
+}
+
+}  // namespace qvl::device

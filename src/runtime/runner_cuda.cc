@@ -1,0 +1,212 @@
+#include "runtime/runner_cuda.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "core/cuda.h"
+#include "kernels/greedy.h"
+#include "runtime/model_runner.h"
+
+namespace qvl {
+namespace {
+
+/// What recorded graphs and the driver's own buffers take on the device after the plan is made.
+constexpr int64_t kGraphBytes = 256LL << 20;
+
+/// Numbers of generated rows that a graph is recorded for; a step takes the next larger one.
+std::vector<int64_t> graph_rows(int64_t most) {
+  std::vector<int64_t> rows;
+  for (int64_t n = 1; n < most; n = n < 32 ? n * 2 : n + n / 32 * 16) rows.push_back(n);
+  rows.push_back(most);
+  return rows;
+}
+
+/// A GPU with what it borrows.
+class CudaOwner {
+ public:
+  explicit CudaOwner(CudaDeviceInfo info) : info_(std::move(info)), stream_(make_stream()) {
+    backend.stream = stream_.get();
+    backend.scratch = scratch.get();
+    backend.compute_capability = info_.compute_capability;
+    backend.sm_count = info_.sm_count;
+    backend.read_back = read_back_.get();
+  }
+
+  std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
+  Cuda backend;
+
+  std::string describe() const {
+    return fmt::format("cuda, {} with {} multiprocessors", info_.name, info_.sm_count);
+  }
+
+  static Result<Arena> make_arena(const char* name, int64_t bytes) {
+    return make_device_arena(name, bytes);
+  }
+
+  MemoryRoom room() const {
+    const int64_t free = cuda_free_bytes();
+    return {.taken_bytes = info_.total_bytes - free,
+            .available_bytes = free,
+            .reserve_bytes = kGraphBytes,
+            .detail = "on the device before loading, and recorded graphs"};
+  }
+
+  BackendNeeds needs(const ModelConfig& model, ActFormat activation, const EngineConfig& config) {
+    BackendNeeds needs = backend_needs(backend, model, activation, config);
+    const int64_t context =
+        config.max_model_len > 0
+            ? std::min<int64_t>(config.max_model_len, model.text.max_position_embeddings)
+            : model.text.max_position_embeddings;
+    capacity_ = capacity(model, config, context);
+    needs.step_lists = list_bytes(capacity_);
+    return needs;
+  }
+
+  Status prepare(const ModelConfig& model, const EngineConfig& config, int64_t max_model_len) {
+    capacity_ = capacity(model, config, max_model_len);
+    Result<Arena> memory = make_device_arena("step lists", list_bytes(capacity_));
+    if (!memory) return memory.error();
+    memory_ = std::move(*memory);
+    lists_ = std::make_unique<StepLists>(capacity_, memory_);
+    const int64_t rows = capacity_.decode_rows;
+    rows_ = memory_.take<int32_t>(rows);
+    in_order_ = memory_.take<int32_t>(rows);
+    tokens_ = memory_.take<int32_t>(rows);
+    std::vector<int32_t> order(static_cast<size_t>(rows));
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    upload(backend, in_order_, order.data(), rows * 4);
+    chosen_ = make_pinned(rows * 4);
+    row_ = make_pinned(model.text.vocab_size * 4);
+    const int64_t vocab = model.text.vocab_size;
+    limit_ = config.token_limit > 0 ? std::min(config.token_limit, vocab) : vocab;
+    eager_ = config.enforce_eager;
+    wait();
+    return {};
+  }
+
+  PlacedLists place(const HostLists& lists) {
+    const DeviceLists& placed = lists_->place(backend, lists);
+    const int64_t rows = lists.tokens.size + lists.pad_rows;
+    return {{placed.tokens, rows}, {placed.positions, 3, rows, placed.row_capacity}};
+  }
+
+  Vec<const int32_t> place_rows(Vec<const int32_t> rows) {
+    require(rows.size <= capacity_.decode_rows, "rows of logits");
+    upload(backend, rows_, rows.data, rows.size * 4);
+    return {rows_, rows.size};
+  }
+
+  /// Records a step of generated rows alone, for each number of them.
+  template <class Forward>
+  void record(Forward&& forward) {
+    if (eager_) return;
+    for (const int64_t rows : graph_rows(capacity_.decode_rows)) {
+      const PlacedLists placed = place({.pad_rows = rows});
+      const TextBatch batch{.tokens = placed.tokens,
+                            .positions = placed.positions,
+                            .roles = {.generated = rows},
+                            .sequences = {},
+                            .features = {}};
+      graphs_[rows] = record_graph(backend.stream, [&] {
+        choose(forward(batch, Vec<const int32_t>{in_order_, rows}));
+      });
+    }
+    wait();
+  }
+
+  /// True if a graph has done the step.
+  bool replay(HostLists lists, RowRoles roles, Vec<const int32_t> rows) {
+    if (roles.prompt > 0 || roles.generated == 0 || rows.size != roles.generated) return false;
+    for (int64_t i = 0; i < rows.size; ++i) {
+      if (rows[i] != i) return false;
+    }
+    const auto graph = graphs_.lower_bound(roles.generated);
+    if (graph == graphs_.end()) return false;
+    lists.pad_rows = graph->first - roles.generated;
+    lists_->place(backend, lists);
+    check(cudaGraphLaunch(graph->second.get(), backend.stream));
+    wait();
+    return true;
+  }
+
+  /// Greedy tokens of all rows, on their way to the host.
+  void choose(Mat<const float> logits) {
+    greedy_tokens(backend, logits, limit_, {tokens_, logits.rows});
+    check(cudaMemcpyAsync(chosen_.get(), tokens_, static_cast<size_t>(logits.rows) * 4,
+                          cudaMemcpyDeviceToHost, backend.stream));
+  }
+  std::optional<int32_t> greedy_token(int64_t row) const {
+    return reinterpret_cast<const int32_t*>(chosen_.get())[row];
+  }
+
+  Vec<const float> logits_row(Mat<const float> logits, int64_t row) {
+    check(cudaMemcpyAsync(row_.get(), logits.row(row), static_cast<size_t>(logits.cols) * 4,
+                          cudaMemcpyDeviceToHost, backend.stream));
+    wait();
+    return {reinterpret_cast<const float*>(row_.get()), logits.cols};
+  }
+
+  void wait() const { check(cudaStreamSynchronize(backend.stream)); }
+
+ private:
+  static StepCapacity capacity(const ModelConfig& model, const EngineConfig& config,
+                               int64_t max_model_len) {
+    const int64_t generated = logits_rows(config);
+    return {.rows = std::max(config.max_step_tokens, generated),
+            .sequences = std::max(config.max_num_seqs, generated),
+            .decode_rows = generated,
+            .max_model_len = max_model_len,
+            .num_heads = model.text.num_attention_heads,
+            .num_kv_heads = model.text.num_key_value_heads,
+            .head_dim = model.text.head_dim};
+  }
+  static int64_t list_bytes(const StepCapacity& capacity) {
+    return StepLists::device_bytes(capacity) + 3 * Arena::padded(capacity.decode_rows * 4);
+  }
+
+  CudaDeviceInfo info_;
+  CudaStream stream_;
+  std::unique_ptr<std::vector<std::byte>> read_back_ = std::make_unique<std::vector<std::byte>>();
+  StepCapacity capacity_;
+  Arena memory_;
+  std::unique_ptr<StepLists> lists_;
+  int32_t* rows_ = nullptr;      // of logits, for steps without a graph
+  int32_t* in_order_ = nullptr;  // 0, 1, 2, …
+  int32_t* tokens_ = nullptr;
+  PinnedMemory chosen_;
+  PinnedMemory row_;
+  int64_t limit_ = 0;
+  bool eager_ = false;
+  std::map<int64_t, CudaGraph> graphs_;
+};
+
+}  // namespace
+
+bool has_gpu() { return static_cast<bool>(open_cuda_device(0)); }
+
+Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles& model,
+                                                 const EngineConfig& config) {
+  if (resolve_activation(config.dtype, *model.weights) != ActFormat::bf16) {
+    return Error{ErrorCode::bad_flag,
+                 "float32 was asked for, the CUDA backend computes in bfloat16", "--dtype"};
+  }
+  if (model.config.text.head_dim != 128) {
+    return Error{
+        ErrorCode::unsupported_model,
+        fmt::format("head_dim {} was found, the CUDA backend has 128", model.config.text.head_dim),
+        ""};
+  }
+  try {
+    Result<CudaDeviceInfo> device = open_cuda_device(0);
+    if (!device) return device.error();
+    return load_runner(CudaOwner(std::move(*device)), model, config);
+  } catch (const CudaError& error) {
+    return Error{ErrorCode::no_gpu, error.what(), ""};
+  }
+}
+
+}  // namespace qvl
