@@ -56,6 +56,7 @@ struct EngineConfig {
   bool enforce_eager = false;
 
   int64_t memory_bytes = 0;   ///< cap on all that the process takes; 0: 90 % of what is available
+  int64_t kv_bytes = 0;       ///< of keys and values; 0: max_num_seqs whole sequences
   int64_t max_model_len = 0;  ///< prompt and answer; 0: as the model says
   int64_t max_num_seqs = 1;   ///< sequences that run at the same time
   int64_t max_step_tokens =

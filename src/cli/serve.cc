@@ -76,6 +76,9 @@ std::vector<std::string> served_names(const ServeFlags& flags, const std::string
 
 Status set_engine_config(const ServeFlags& flags, Prepared& prepared) {
   EngineConfig& config = prepared.config;
+  const Result<std::string> line = check_quantization(flags, prepared.model.config.quantization);
+  if (!line) return line.error();
+  if (!line->empty()) fmt::print(stderr, "qvl: {}\n", *line);
   const Host host = read_host();
   const int64_t machine_bytes = host.memory_limit_bytes > 0
                                     ? std::min(host.memory_limit_bytes, host.memory_bytes)
@@ -95,6 +98,7 @@ Status set_engine_config(const ServeFlags& flags, Prepared& prepared) {
   }
   config.max_queue_tokens = flags.max_num_queued_tokens;
   config.max_media_bytes = flags.max_media_bytes > 0 ? flags.max_media_bytes : kMediaBytes;
+  config.kv_bytes = flags.kv_cache_memory_bytes;
   config.feature_cache_bytes = flags.feature_cache_bytes;
   if (flags.vision_slice_ms > 0) config.vision_slice_ms = flags.vision_slice_ms;
   return {};
@@ -105,12 +109,13 @@ HttpServerOptions server_options(const ServeFlags& flags, Metrics& metrics, Acce
   options.addresses = {flags.uds.empty() ? flags.host : flags.uds};
   options.port = static_cast<uint16_t>(flags.port);
   options.auth = {.keys = flags.api_keys,
-                  .admin_keys = flags.admin_keys,
                   .allowed_hosts = flags.allowed_hosts,
                   .allowed_origins = flags.allowed_origins,
                   .open_without_key = flags.open_without_key};
-  if (flags.max_connections > 0)
+  if (flags.max_connections > 0) {
     options.max_connections = static_cast<size_t>(flags.max_connections);
+    options.max_connections_per_local_peer = options.max_connections;
+  }
   if (flags.max_body_bytes > 0)
     options.limits.body_bytes = static_cast<uint64_t>(flags.max_body_bytes);
   options.on_request = [&metrics, log](const AccessRecord& record) {
@@ -137,10 +142,18 @@ Result<ApiOptions> api_options(const ServeFlags& flags, const Prepared& prepared
       choose_sampling(flags.sampling, generation, prepared.processor.tokenizer());
   if (!sampling) return sampling.error();
   options.parse.sampling = sampling->params;
+  options.parse.sampling.seed = static_cast<uint64_t>(flags.seed);
   options.parse.max_tokens =
       flags.sampling.max_tokens ? flags.sampling.max_tokens : generation.max_new_tokens;
   options.parse.fields.unknown = flags.strict_params ? UnknownFields::refuse : UnknownFields::warn;
+  options.parse.tokens_as_ids = flags.return_tokens_as_token_ids;
+  options.parse.include_usage = flags.enable_force_include_usage;
+  if (!flags.default_chat_template_kwargs.empty()) {
+    options.parse.template_variables =
+        nlohmann::ordered_json::parse(flags.default_chat_template_kwargs);
+  }
   WireLimits& limits = options.parse.fields.limits;
+  limits.max_logprobs = flags.max_logprobs;
   if (flags.max_images_per_prompt) limits.max_images = *flags.max_images_per_prompt;
   if (flags.max_body_bytes > 0) limits.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
   return options;
@@ -165,21 +178,29 @@ int serve(const ServeFlags& flags) {
   Result<Prepared> prepared = prepare(flags.engine);
   if (!prepared) return fail(prepared.error());
   if (const Status set = set_engine_config(flags, *prepared); !set) return fail(set.error());
-  const Result<ApiOptions> options = api_options(flags, *prepared);
+  Result<ApiOptions> options = api_options(flags, *prepared);
   if (!options) return fail(options.error());
 
   HealthState health;
   Metrics metrics(
       {.model_name = options->model.names[0], .max_model_len = prepared->config.max_model_len});
   std::unique_ptr<AccessLog> log;
-  if (!flags.disable_access_log) log = std::make_unique<AccessLog>();
+  if (flags.logs_requests() && (!flags.disable_access_log || flags.enable_log_requests)) {
+    log = std::make_unique<AccessLog>();
+  }
+  if (log && flags.enable_log_requests) {
+    options->on_finished = [&log = *log](std::string_view id, const FinishedRequest& request) {
+      log.write(id, request);
+    };
+  }
   Api api(*options, health, metrics);
   Router router;
   api.add_routes(router);
   add_health_routes(router, health);
   add_metrics_route(router, metrics, Access::key);
-  Result<std::unique_ptr<HttpServer>> server =
-      HttpServer::start(server_options(flags, metrics, log.get()), std::move(router));
+  Result<std::unique_ptr<HttpServer>> server = HttpServer::start(
+      server_options(flags, metrics, flags.disable_access_log ? nullptr : log.get()),
+      std::move(router));
   if (!server) return fail(server.error());
   for (const std::string& address : (*server)->addresses()) {
     fmt::print(stderr, "qvl: listening on {}, loading {}\n", address, options->model.names[0]);

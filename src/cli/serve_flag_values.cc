@@ -7,6 +7,7 @@
 #include <map>
 
 #include "cli/sampling_settings.h"
+#include "openai/chat_request.h"
 
 namespace qvl {
 namespace {
@@ -15,9 +16,8 @@ using Json = nlohmann::ordered_json;
 
 Error bad(std::string detail) { return {ErrorCode::bad_flag, std::move(detail), ""}; }
 
-template <class T>
-std::optional<T> whole_number(const std::string& text) {
-  T value = 0;
+std::optional<int64_t> whole_number(const std::string& text) {
+  int64_t value = 0;
   const char* const end = text.data() + text.size();
   const auto read = std::from_chars(text.data(), end, value);
   if (read.ec != std::errc() || read.ptr != end) return {};
@@ -37,7 +37,7 @@ Json old_media_limits(const std::string& text) {
     at += part.size() + 1;
     const size_t equals = part.find('=');
     if (equals == std::string::npos) return nullptr;
-    const auto count = whole_number<int64_t>(part.substr(equals + 1));
+    const auto count = whole_number(part.substr(equals + 1));
     if (!count) return nullptr;
     out[part.substr(0, equals)] = *count;
   }
@@ -76,7 +76,6 @@ Status set_media_limits(ServeFlags& flags, const std::string& text) {
   }
   constexpr int64_t kMost = 1'000'000;
   std::optional<int64_t> images = flags.max_images_per_prompt;
-  std::optional<int64_t> videos = flags.max_videos_per_prompt;
   for (const auto& [kind, value] : limits.items()) {
     const Json& count = value.is_object() && value.contains("count") ? value.at("count") : value;
     // Sizes without a count, which vLLM reserves memory by, limit nothing.
@@ -85,10 +84,8 @@ Status set_media_limits(ServeFlags& flags, const std::string& text) {
       return bad(fmt::format("found {} {}, expected 0 to {}", kind, quoted(count), kMost));
     }
     if (kind == "image") images = count.get<int64_t>();
-    if (kind == "video") videos = count.get<int64_t>();
   }
   flags.max_images_per_prompt = images;
-  flags.max_videos_per_prompt = videos;
   return {};
 }
 
@@ -105,13 +102,6 @@ Status set_generation_overrides(ServeFlags& flags, const std::string& text) {
     if (!set) return bad(fmt::format("{} {}: {}", key, quoted(value), set.error().detail));
   }
   flags.sampling = std::move(sampling);
-  return {};
-}
-
-Status set_seed(ServeFlags& flags, const std::string& text) {
-  const auto seed = whole_number<uint64_t>(text);
-  if (!seed) return bad(fmt::format("found '{}', expected a whole number from 0", text));
-  flags.seed = *seed;
   return {};
 }
 
@@ -146,6 +136,9 @@ Status set_quantization(ServeFlags& flags, const std::string& text) {
 Status set_template_kwargs(ServeFlags& flags, const std::string& text) {
   const Result<Json> object = parse_flag_object(text);
   if (!object) return object.error();
+  for (const auto& [name, value] : object->items()) {
+    if (is_template_field(name)) return bad(fmt::format("found {}, which requests set", name));
+  }
   flags.default_chat_template_kwargs = object->empty() ? "" : quoted(*object);
   return {};
 }

@@ -17,7 +17,6 @@ Result<nlohmann::ordered_json> parse_flag_object(const std::string& text);
 Status set_media_limits(ServeFlags& flags, const std::string& text);
 /// {"temperature": 0.6, "max_new_tokens": 512}
 Status set_generation_overrides(ServeFlags& flags, const std::string& text);
-Status set_seed(ServeFlags& flags, const std::string& text);
 /// GiB, as a number.
 Status set_feature_cache(ServeFlags& flags, const std::string& text);
 Status set_quantization(ServeFlags& flags, const std::string& text);

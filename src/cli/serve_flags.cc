@@ -160,4 +160,26 @@ Result<int64_t> memory_cap(const ServeFlags& flags, int64_t total_bytes) {
   return cap;
 }
 
+Result<std::string> check_quantization(const ServeFlags& flags, const QuantizationConfig& found) {
+  const std::string& wanted = flags.quantization;
+  const auto is = [&](QuantMethod method) { return found.method == method; };
+  if (wanted.empty()) return std::string();
+  if (is(QuantMethod::none)) {
+    return fmt::format(
+        "--quantization {} has no effect: the checkpoint is not quantised, and weights are never "
+        "quantised while they load",
+        wanted);
+  }
+  if ((wanted == "awq" && is(QuantMethod::awq)) || (wanted == "gptq" && is(QuantMethod::gptq)) ||
+      (wanted == "fp8" && is(QuantMethod::fp8)) ||
+      (wanted == "compressed-tensors" && is(QuantMethod::compressed_tensors)) ||
+      (wanted == "int8" && is(QuantMethod::compressed_tensors) && found.bits == 8)) {
+    return std::string();
+  }
+  return Error{
+      ErrorCode::bad_flag,
+      fmt::format("found a checkpoint in {}, expected {}", quantization_text(found), wanted),
+      "--quantization"};
+}
+
 }  // namespace qvl

@@ -19,6 +19,7 @@
 
 #include "cli/engine_flags.h"
 #include "cli/sampling_flags.h"
+#include "io/quantization_config.h"
 #include "qvl/result.h"
 
 namespace qvl {
@@ -32,8 +33,7 @@ struct ServeFlags {
   std::string quantization;  ///< what the checkpoint must have: awq, gptq, …; empty: anything
   std::string generation_config = "auto";    ///< auto: the checkpoint's; vllm: none
   std::string default_chat_template_kwargs;  ///< JSON object; empty: none
-  /// Requests that name no seed get seeds drawn from this one; none: from the system.
-  std::optional<uint64_t> seed;
+  int64_t seed = 0;                          ///< of requests that name none
   int64_t max_logprobs = 20;
   bool enable_force_include_usage = false;
   bool return_tokens_as_token_ids = false;
@@ -50,7 +50,6 @@ struct ServeFlags {
 
   // Pictures and videos
   std::optional<int64_t> max_images_per_prompt;
-  std::optional<int64_t> max_videos_per_prompt;
   int64_t feature_cache_bytes = 0;  ///< --mm-processor-cache-gb
 
   // Queue; 0: as the engine chooses
@@ -65,7 +64,6 @@ struct ServeFlags {
   int64_t port = 8000;
   std::string uds;  ///< path of a Unix socket, instead of host and port
   std::vector<std::string> api_keys;
-  std::vector<std::string> admin_keys;
   std::vector<std::string> allowed_origins;
   std::vector<std::string> allowed_hosts;
   bool open_without_key = false;
@@ -74,9 +72,13 @@ struct ServeFlags {
 
   // Logs
   bool enable_log_requests = false;
-  bool disable_log_stats = false;
   bool disable_access_log = false;
   std::string log_level = "info";
+
+  /// Lines for requests are information.
+  bool logs_requests() const {
+    return log_level == "trace" || log_level == "debug" || log_level == "info";
+  }
 };
 
 /// Declares every flag that has an effect as an option of `app`. CLI11 reports values that cannot
@@ -87,5 +89,9 @@ void add_serve_flags(CLI::App& app, ServeFlags& flags);
 /// `total_bytes`, what the machine or its control group has) ask for, the smaller one if both do;
 /// 0 if none does. Error bad_flag.
 Result<int64_t> memory_cap(const ServeFlags& flags, int64_t total_bytes);
+
+/// Error bad_flag if the checkpoint is quantised in another way than --quantization says; a line
+/// for the log, maybe empty, if it is not quantised.
+Result<std::string> check_quantization(const ServeFlags& flags, const QuantizationConfig& found);
 
 }  // namespace qvl

@@ -16,8 +16,7 @@ Status read_template_variables(const FieldReader& fields, PromptOptions& out) {
   const json* const object = fields.find("chat_template_kwargs");
   if (object == nullptr) return {};
   for (const auto& [name, value] : object->items()) {
-    for (const char* taken : {"messages", "tools", "add_generation_prompt"}) {
-      if (name != taken) continue;
+    if (is_template_field(name)) {
       return Error{ErrorCode::bad_request, "the field of the request of this name sets it",
                    fields.path_of("chat_template_kwargs.") + name};
     }
@@ -27,6 +26,10 @@ Status read_template_variables(const FieldReader& fields, PromptOptions& out) {
 }
 
 }  // namespace
+
+bool is_template_field(std::string_view name) {
+  return name == "messages" || name == "tools" || name == "add_generation_prompt";
+}
 
 Result<ChatRequest> read_chat_request(const json& body, const ParseOptions& options) {
   ChatRequest out;
@@ -42,6 +45,7 @@ Result<ChatRequest> read_chat_request(const json& body, const ParseOptions& opti
     return Error{ErrorCode::bad_request, "expected add_generation_prompt to be false with it",
                  "continue_final_message"};
   }
+  out.prompt.template_variables = options.template_variables;
   const Status variables = read_template_variables(*fields, out.prompt);
   if (!variables) return variables.error();
   const Result<ImageOptions> defaults =

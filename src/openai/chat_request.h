@@ -26,6 +26,10 @@ struct ChatRequest {
   bool include_reasoning = true;
 };
 
+/// A variable of the chat template that is a field of the request: chat_template_kwargs must not
+/// set it.
+bool is_template_field(std::string_view name);
+
 /// Errors bad_request, unsupported_field, bad_sampling, bad_image, image_too_large,
 /// and request_too_large; Error::field names the field, such as "messages[2].content[1]".
 Result<ChatRequest> parse_chat_request(std::string_view body, const ParseOptions& options);

@@ -256,6 +256,27 @@ TEST(ChatRequest, StopsAndBiasesAreTakenAtTheirLimitsAndRefusedBeyond) {
             "number");
 }
 
+TEST(ChatRequest, WhatItDoesNotSayIsAsTheOperatorWants) {
+  ParseOptions options;
+  options.tokens_as_ids = true;
+  options.include_usage = true;
+  options.template_variables = {{"enable_thinking", false}, {"lang", "de"}};
+  const auto parsed = [&](const std::string& fields) {
+    return *parse_chat_request(chat_with(fields), options);
+  };
+  const ChatRequest silent = parsed(R"(, "stream": true)");
+  EXPECT_TRUE(silent.options.tokens_as_ids);
+  EXPECT_TRUE(silent.options.include_usage);
+  EXPECT_EQ(silent.prompt.template_variables.dump(), R"({"enable_thinking":false,"lang":"de"})");
+  const ChatRequest says = parsed(
+      R"(, "stream": true, "stream_options": {"include_usage": false},
+         "return_tokens_as_token_ids": false, "chat_template_kwargs": {"lang": "fr"})");
+  EXPECT_FALSE(says.options.tokens_as_ids);
+  EXPECT_TRUE(says.options.include_usage);
+  EXPECT_EQ(says.prompt.template_variables.dump(), R"({"enable_thinking":false,"lang":"fr"})");
+  EXPECT_FALSE(parsed("").options.include_usage);
+}
+
 TEST(ChatRequest, FieldsThatContradictEachOtherAreNamed) {
   EXPECT_EQ(chat_outcome(chat_with(R"(, "top_logprobs": 3)")),
             "top_logprobs: bad_request: expected logprobs to be true with it");

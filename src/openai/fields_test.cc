@@ -207,8 +207,14 @@ TEST(Fields, RangesOfSamplingAreThoseOfTheEngine) {
   beyond("frequency_penalty", &SamplingParams::frequency_penalty, 0.001);
 }
 
-TEST(Fields, TheMostAnswersAreConfigured) {
+TEST(Fields, TheMostAnswersAndAlternativesAreConfigured) {
   ParseOptions options;
+  options.fields.limits.max_logprobs = 5;
+  EXPECT_EQ(chat_outcome(chat_with(R"(, "logprobs": true, "top_logprobs": 6)"), options),
+            "top_logprobs: bad_request: found 6, expected 0 to 5");
+  EXPECT_EQ(completion_outcome(completion_with(R"(, "logprobs": 5)"), options), "accepted");
+  EXPECT_EQ(completion_outcome(completion_with(R"(, "logprobs": 6)"), options),
+            "logprobs: bad_request: found 6, expected 0 to 5");
   options.fields.limits.max_n = 2;
   EXPECT_EQ(chat_outcome(chat_with(R"(, "n": 2)"), options), "accepted");
   EXPECT_EQ(chat_outcome(chat_with(R"(, "n": 3)"), options),

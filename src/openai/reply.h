@@ -62,6 +62,11 @@ class Reply {
   /// it is a stream.
   std::vector<std::string> push(size_t choice, const Event& event);
   bool wants_cancel(size_t choice) const { return choices_[choice].answer.wants_cancel(); }
+  /// Of an answer that has ended: stop also if a stop string did it, which the engine does not
+  /// know.
+  FinishReason finish_reason(size_t choice) const {
+    return choices_[choice].answer.finish_reason();
+  }
   /// All answers have ended.
   bool finished() const { return unfinished_ == 0; }
   /// An answer ended by an error of the engine.

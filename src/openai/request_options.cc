@@ -33,6 +33,7 @@ Status read_logit_bias(const FieldReader& fields, std::vector<LogitBias>& out) {
 
 Status read_stream_options(const FieldReader& fields, const ParseOptions& options,
                            RequestOptions& out) {
+  out.include_usage = out.stream && options.include_usage;
   const json* const object = fields.find("stream_options");
   if (object == nullptr) return {};
   const std::string path = fields.path_of("stream_options");
@@ -40,7 +41,7 @@ Status read_stream_options(const FieldReader& fields, const ParseOptions& option
   const Result<FieldReader> inner =
       FieldReader::check(*object, Place::stream_options, path + ".", options.fields, out.warnings);
   if (!inner) return inner.error();
-  out.include_usage = *inner->boolean("include_usage");
+  out.include_usage = options.include_usage || *inner->boolean("include_usage");
   out.continuous_usage_stats = *inner->boolean("continuous_usage_stats");
   return {};
 }
@@ -94,7 +95,7 @@ Status read_options(const FieldReader& fields, Place place, const ParseOptions& 
   out.stream = *fields.boolean("stream");
   Status streamed = read_stream_options(fields, options, out);
   if (!streamed) return streamed;
-  out.tokens_as_ids = *fields.boolean("return_tokens_as_token_ids");
+  out.tokens_as_ids = fields.boolean("return_tokens_as_token_ids").value_or(options.tokens_as_ids);
   out.skip_special_tokens = *fields.boolean("skip_special_tokens");
   out.echo = *fields.boolean("echo");
   out.priority = static_cast<int>(*fields.integer("priority"));

@@ -18,6 +18,10 @@ struct ParseOptions {
   FieldOptions fields;
   SamplingParams sampling;            ///< where a request says nothing
   std::optional<int64_t> max_tokens;  ///< the same, for chat; empty: what the context has room for
+  bool tokens_as_ids = false;         ///< the same
+  bool include_usage = false;         ///< in every stream, whatever the request says
+  /// Of the chat template; those of the request go before them.
+  nlohmann::ordered_json template_variables = nlohmann::ordered_json::object();
 };
 
 struct RequestOptions {

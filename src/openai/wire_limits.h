@@ -6,8 +6,8 @@
 namespace qvl {
 
 /// How large a request may be. Counts and sizes are checked before the memory for them is taken,
-/// pixels in the header of a picture. Limits of sampling (stop strings, logit_bias, top_logprobs)
-/// are those of SamplingParams.
+/// pixels in the header of a picture. Limits of sampling (stop strings, logit_bias) are those of
+/// SamplingParams.
 struct WireLimits {
   size_t max_body_bytes = size_t{64} << 20;
   size_t max_json_values = size_t{1} << 20;  ///< of all kinds, in one body
@@ -24,6 +24,7 @@ struct WireLimits {
 
   int64_t max_n = 8;          ///< answers to one prompt
   int64_t max_prompts = 128;  ///< of one /v1/completions request
+  int64_t max_logprobs = 20;  ///< alternatives for a token; SamplingParams allows no more
 };
 
 }  // namespace qvl

@@ -71,7 +71,9 @@ Status Admission::fits(const RequestCost& cost, const RequestCost& own) const {
     if (limit == 0 || more <= limit - others) return Status();
     if (more > limit) {
       return Status(Error{ErrorCode::request_too_large,
-                          fmt::format("found {} {}, expected at most {}", more, what, limit), ""});
+                          fmt::format("found {} {}, expected at most {}: all that the queue takes",
+                                      more, what, limit),
+                          ""});
     }
     return Status(Error{ErrorCode::queue_full,
                         fmt::format("found {} unfinished {} and {} asked for, expected at most {}",

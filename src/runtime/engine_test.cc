@@ -251,7 +251,7 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
   EXPECT_EQ(refusal(r), "logit_bias: found token 704, expected one of the vocabulary of 704");
   r = good;
   r.sampling.n = 3;
-  EXPECT_EQ(refusal(r), ": found 3 answers, expected at most 2");
+  EXPECT_EQ(refusal(r), ": found 3 answers, expected at most 2: all that the queue takes");
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), ": found 2 unfinished answers and 1 asked for, expected at most 2");
@@ -281,6 +281,30 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
   EXPECT_NE(shortened->plan.notes[0].find("context shortened from 262144 to 1216 tokens"),
             std::string::npos)
       << shortened->plan.notes[0];
+}
+
+TEST_F(EngineTest, TheCacheIsAsLargeAsItIsSetAndNoLarger) {
+  const auto plan = [&](int64_t pages) {
+    config_.kv_bytes = pages * 64 * 4096 + 1;  // 4096 bytes a token
+    MemoryRoom room = host_room();
+    room.taken_bytes = 20'000'000;
+    return plan_memory(backend_needs(Ref{}, model_->config, ActFormat::f32, config_), room,
+                       model_->config, WeightPlan{3'000'000, {}, {}}, ActFormat::f32, config_);
+  };
+  EXPECT_EQ(plan(16)->plan.kv_pages, 16);
+  EXPECT_EQ(plan(100)->plan.kv_pages, 100);  // more than the sequences need: for the prefix cache
+  const Result<PlannedMemory> small = plan(5);
+  ASSERT_TRUE(small) << small.error().message();
+  EXPECT_EQ(small->plan.kv_pages, 5);
+  EXPECT_EQ(small->plan.max_model_len, 5 * 64);
+  ASSERT_FALSE(plan(3));  // fewer than 256 tokens
+  EXPECT_EQ(plan(3).error().code, ErrorCode::does_not_fit);
+  config_.memory_bytes = plan(16)->plan.total_bytes();
+  const Result<PlannedMemory> capped = plan(100);
+  ASSERT_TRUE(capped) << capped.error().message();
+  EXPECT_EQ(capped->plan.kv_pages, 16);
+  ASSERT_EQ(capped->plan.notes.size(), 1U);
+  EXPECT_EQ(capped->plan.notes[0], "cache holds 1024 tokens, not 6400");
 }
 
 TEST_F(EngineTest, AStepThatCannotHoldAllSequencesIsRefused) {

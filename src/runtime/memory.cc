@@ -113,7 +113,12 @@ Result<PlannedMemory> plan_memory(const BackendNeeds& needs, const MemoryRoom& r
   const int64_t fixed = process_bytes + sizes.weights + sizes.features + sizes.vision +
                         sizes.activations + sizes.scratch + sizes.step_lists;
   const int64_t page = sizes.kv_page_bytes * t.num_hidden_layers;
-  const int64_t room_pages = std::max<int64_t>(0, limit - fixed) / page;
+  const int64_t kv_limit = config.kv_bytes > 0 ? config.kv_bytes : limit;
+  const int64_t room_pages = std::min(std::max<int64_t>(0, limit - fixed), kv_limit) / page;
+
+  const std::string kv_text = config.kv_bytes > 0 ? fmt::format(", {} of them for keys and values",
+                                                                format_bytes(config.kv_bytes))
+                                                  : "";
 
   int64_t length = config.max_model_len > 0 ? config.max_model_len : t.max_position_embeddings;
   if (length > t.max_position_embeddings) {
@@ -127,20 +132,24 @@ Result<PlannedMemory> plan_memory(const BackendNeeds& needs, const MemoryRoom& r
     if (fits < std::min(length, kShortestContext)) {
       return Error{
           ErrorCode::does_not_fit,
-          fmt::format("{} needed before the first token of context, {} allowed",
+          fmt::format("{} needed before the first token of context, {} allowed{}",
                       format_bytes(fixed + page * pages_for(std::min(length, kShortestContext))),
-                      format_bytes(limit)),
+                      format_bytes(limit), kv_text),
           ""};
     }
-    plan.notes.push_back(fmt::format("context shortened from {} to {} tokens to fit {}", length,
-                                     fits, format_bytes(limit)));
+    plan.notes.push_back(fmt::format("context shortened from {} to {} tokens to fit {}{}", length,
+                                     fits, format_bytes(limit), kv_text));
     length = fits;
   }
-  const int64_t wanted = pages_for(length) * config.max_num_seqs;
+  const int64_t wanted =
+      config.kv_bytes > 0 ? config.kv_bytes / page : pages_for(length) * config.max_num_seqs;
   plan.kv_pages = std::min(wanted, room_pages);
   if (plan.kv_pages < wanted) {
-    plan.notes.push_back(fmt::format("cache holds {} tokens, not {} sequences of {}",
-                                     plan.kv_pages * kPageTokens, config.max_num_seqs, length));
+    const std::string what = config.kv_bytes > 0
+                                 ? fmt::format("{}", wanted * kPageTokens)
+                                 : fmt::format("{} sequences of {}", config.max_num_seqs, length);
+    plan.notes.push_back(
+        fmt::format("cache holds {} tokens, not {}", plan.kv_pages * kPageTokens, what));
   }
   sizes.kv = KvPool::bytes(t.num_hidden_layers, plan.kv_pages, sizes.kv_page_bytes);
 

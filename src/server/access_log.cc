@@ -37,6 +37,14 @@ void AccessLog::write(const AccessRecord& record) {
                 record.route, record.status, record.body_bytes, record.seconds * 1e3);
 }
 
+void AccessLog::write(std::string_view id, const FinishedRequest& r) {
+  logger_->info(
+      "id={} finish={} n={} prompt_tokens={} computed_prompt_tokens={} generation_tokens={} "
+      "queue_ms={:.1f} prefill_ms={:.1f} decode_ms={:.1f}",
+      id, finish_reason_name(r.reason), r.n, r.prompt_tokens, r.computed_prompt_tokens,
+      r.generation_tokens, r.queue * 1e3, r.prefill * 1e3, r.decode * 1e3);
+}
+
 size_t AccessLog::dropped() const { return queue_ ? queue_->thread->overrun_counter() : 0; }
 
 }  // namespace qvl

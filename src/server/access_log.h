@@ -1,12 +1,14 @@
 #pragma once
 
-/// One line for each request: its id, method, route, status, bytes and time. There are no prompts,
-/// answers, keys, paths or queries in it, because an AccessRecord has none.
+/// One line for each request: its id, method, route, status, bytes and time; if asked for, one more
+/// for its tokens. There are no prompts, answers, keys, paths or queries in them, because neither
+/// record has any.
 
 #include <memory>
 #include <string>
 
 #include "server/connection.h"
+#include "server/metrics.h"
 
 namespace spdlog {
 class logger;
@@ -30,6 +32,8 @@ class AccessLog {
 
   /// id=4f2a… method=POST route=/v1/completions status=200 bytes=512 ms=12.3
   void write(const AccessRecord& record);
+  /// id=4f2a… finish=stop n=1 prompt_tokens=20 generation_tokens=8 queue_ms=0.1 …
+  void write(std::string_view id, const FinishedRequest& request);
   /// Lines that were dropped because nobody took them.
   size_t dropped() const;
 

@@ -25,6 +25,12 @@ int64_t most_media_bytes(const Processor& processor) {
 /// A bound beyond the limit takes all there is. 0: no limit.
 int64_t at_most(int64_t limit, int64_t bound) { return limit > 0 ? std::min(limit, bound) : bound; }
 
+/// What the queue never takes is a fault of the request, however few bytes it has: 400, not 413.
+Error as_refusal(Error error) {
+  if (error.code == ErrorCode::request_too_large) error.code = ErrorCode::bad_request;
+  return error;
+}
+
 }  // namespace
 
 class Api::Impl {
@@ -107,8 +113,10 @@ class Api::Impl {
                            Admission::Ticket& ticket, ReplyOptions& reply);
   void count_tokens(const Loaded& loaded, const HttpRequest& request, Admission::Ticket place,
                     const ResponseWriter& writer);
-  void tokenize(const HttpRequest& request, const ResponseWriter& writer) const;
+  void tokenize(const Loaded& loaded, const HttpRequest& request,
+                const ResponseWriter& writer) const;
   void detokenize(const HttpRequest& request, const ResponseWriter& writer) const;
+  void count_refusal(ErrorCode code) const;
   WireJson models() const;
   WireJson memory() const;
 
@@ -125,6 +133,13 @@ class Api::Impl {
   WorkerPool text_pool_;
   WorkerPool media_pool_;
 };
+
+void Api::Impl::count_refusal(ErrorCode code) const {
+  if (code == ErrorCode::image_too_large) metrics_->add_media_refusal(MediaRefusal::too_large);
+  if (code == ErrorCode::bad_image) metrics_->add_media_refusal(MediaRefusal::not_decodable);
+  if (code == ErrorCode::unsupported_image)
+    metrics_->add_media_refusal(MediaRefusal::not_supported);
+}
 
 Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
                                                const std::string& body, Admission::Ticket& ticket,
@@ -148,9 +163,12 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
          .prompt_tokens = at_most(most.prompt_tokens,
                                   images == 0 ? std::min(bytes, model.context) : model.context),
          .media_bytes = at_most(most.media_bytes, images * most_media_bytes(*model.processor))});
-    if (!reserved) return reserved.error();
+    if (!reserved) return as_refusal(reserved.error());
     Result<PreparedRequest> one = prepare_chat(*chat, model, limits);
-    if (!one) return one.error();
+    if (!one) {
+      count_refusal(one.error().code);
+      return one.error();
+    }
     metrics_->observe_media(MediaStage::decode, one->media.decode_ms / 1e3);
     metrics_->observe_media(MediaStage::preprocess, one->media.resize_ms / 1e3);
     head.id = make_id("chatcmpl-");
@@ -161,17 +179,19 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
     if (!completion) return completion.error();
     Result<Prepared> all = prepare_completion(*completion, model);
     if (!all) return all.error();
-    RequestCost cost{.answers = 0};
-    for (const PreparedRequest& one : *all) {
-      cost.answers += one.request.sampling.n;
-      cost.prompt_tokens += static_cast<int64_t>(one.request.prompt_tokens.size());
-    }
-    const Status reserved = admission.change(ticket, cost);
-    if (!reserved) return reserved.error();
     head.id = make_id("cmpl-");
     reply = completion_reply(*completion, *all, std::move(head));
     prepared = std::move(*all);
   }
+  RequestCost cost{.answers = 0};
+  for (const PreparedRequest& one : prepared) {
+    const RequestCost part = cost_of(one.request);
+    cost.answers += part.answers;
+    cost.prompt_tokens += part.prompt_tokens;
+    cost.media_bytes += part.media_bytes;
+  }
+  const Status reserved = admission.change(ticket, cost);
+  if (!reserved) return as_refusal(reserved.error());
   for (PreparedRequest& one : prepared) {
     one.request.deadline_ms = options_.request_timeout_ms;
     if (!options_.honours_priority) one.request.priority = 0;
@@ -185,14 +205,24 @@ void Api::Impl::answer(Kind kind, const Loaded& loaded, const HttpRequest& reque
                        Admission::Ticket place, const ResponseWriter& writer) {
   ReplyOptions reply;
   Result<Prepared> prepared = prepare(kind, loaded, request.body, place, reply);
-  if (!prepared) return refuse(writer, prepared.error());
+  if (!prepared) {
+    place = {};  // before its client may send the next one
+    return refuse(writer, prepared.error());
+  }
   const bool is_stream = reply.request.stream;
+  std::function<void(const FinishedRequest&)> on_finished;
+  if (options_.on_finished) {
+    on_finished = [this, id = request.id](const FinishedRequest& finished) {
+      options_.on_finished(id, finished);
+    };
+  }
   const auto live = std::make_shared<LiveReply>(
       LiveReply::Parts{.reply = Reply(std::move(reply), loaded.model.processor->tokenizer()),
                        .is_stream = is_stream,
                        .writer = writer,
                        .pool = &text_pool_,
-                       .metrics = metrics_});
+                       .metrics = metrics_,
+                       .on_finished = std::move(on_finished)});
   std::vector<EventStream> streams;
   for (PreparedRequest& one : *prepared) {
     Admission::Ticket part = place.split(cost_of(one.request));
@@ -208,6 +238,7 @@ void Api::Impl::count_tokens(const Loaded& loaded, const HttpRequest& request,
                              Admission::Ticket place, const ResponseWriter& writer) {
   ReplyOptions reply;
   const Result<Prepared> prepared = prepare(Kind::chat, loaded, request.body, place, reply);
+  place = {};  // before its client may send the next one
   if (!prepared) return refuse(writer, prepared.error());
   const Request& one = prepared->front().request;
   int64_t image_tokens = 0;
@@ -220,7 +251,8 @@ void Api::Impl::count_tokens(const Loaded& loaded, const HttpRequest& request,
                          {"max_model_len", loaded.model.context}}));
 }
 
-void Api::Impl::tokenize(const HttpRequest& request, const ResponseWriter& writer) const {
+void Api::Impl::tokenize(const Loaded& loaded, const HttpRequest& request,
+                         const ResponseWriter& writer) const {
   Result<nlohmann::json> body = parse_body(request.body, options_.parse.fields.limits);
   if (!body) return refuse(writer, body.error());
   const auto text_of = [&](const char* name) {
@@ -236,7 +268,7 @@ void Api::Impl::tokenize(const HttpRequest& request, const ResponseWriter& write
   const std::vector<int32_t> tokens =
       options_.model.processor->tokenizer().encode(*text, Origin::user);
   writer.json(200, dump({{"count", tokens.size()},
-                         {"max_model_len", options_.model.context},
+                         {"max_model_len", loaded.model.context},
                          {"tokens", tokens}}));
 }
 
@@ -370,12 +402,10 @@ void Api::Impl::add_routes(Router& router) {
        }));
   for (const char* path : {"/tokenize", "/detokenize"}) {
     const bool forward = std::string_view(path) == "/tokenize";
-    post(path, [this, forward](HttpRequest request, const ResponseWriter& writer) {
-      const auto held = std::make_shared<HttpRequest>(std::move(request));
-      media_pool_.post([this, forward, held, writer] {
-        forward ? tokenize(*held, writer) : detokenize(*held, writer);
-      });
-    });
+    post(path, with_engine([this, forward](const Loaded& loaded, const HttpRequest& request,
+                                           const Admission::Ticket&, const ResponseWriter& writer) {
+           forward ? tokenize(loaded, request, writer) : detokenize(request, writer);
+         }));
   }
   get("/v1/models", Access::key, [this] { return dump(models()); });
   get("/version", Access::key, [this] { return dump({{"version", options_.version}}); });

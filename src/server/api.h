@@ -2,6 +2,7 @@
 
 /// The routes of OpenAI's API over an engine.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ struct ApiOptions {
   int text_threads = 2;           ///< that turn tokens into text and frames
   double request_timeout_ms = 600'000;  ///< from the last byte of the body; 0: none
   int64_t created = 0;                  ///< of the model, seconds since 1970
+  /// Called once for each request that ran, with its id; may be empty.
+  std::function<void(std::string_view id, const FinishedRequest&)> on_finished;
 };
 
 /// Serves one model. Thread-safe; outlives the server whose router it filled.

@@ -36,6 +36,7 @@ struct HttpTimeouts {
   Ms silence{15'000};      ///< of a stream of events before a ping
   Ms half_close{200};      ///< see Connection::pump
   Ms linger{1'000};        ///< for a client to read a refusal while it still sends
+  Ms accept_pause{50};     ///< when the system has no file or memory to give
   Ms shutdown{1'000};      ///< for handlers to end their streams when the grace is over
 };
 

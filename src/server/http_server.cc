@@ -31,8 +31,7 @@ using UnixProtocol = asio::local::stream_protocol;
 using std::chrono::milliseconds;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kReservedFiles = 64;     ///< for weights, pictures and logs, beside connections
-constexpr milliseconds kAcceptPause{50};  ///< when the system has no file or memory to give
+constexpr size_t kReservedFiles = 64;  ///< for weights, pictures and logs, beside connections
 constexpr const char* kUnixPeer = "unix";
 
 Error listen_error(const std::string& address, const std::string& why) {
@@ -123,6 +122,7 @@ struct HttpServer::State {
   std::vector<std::unique_ptr<UnixProtocol::acceptor>> unix_acceptors;
   std::unique_ptr<asio::steady_timer> room;  ///< never rings; cancelled when a connection ends
   size_t next_thread = 0;
+  std::atomic<uint64_t> failed_accepts = 0;
 
   std::mutex mutex;
   std::condition_variable left;
@@ -261,7 +261,8 @@ asio::awaitable<void> HttpServer::State::accept_loop(Acceptor& acceptor) {
     if (!error) {
       adopt(std::move(socket), thread);
     } else if (acceptor.is_open()) {
-      asio::steady_timer pause(io.front()->context, kAcceptPause);
+      ++failed_accepts;
+      asio::steady_timer pause(io.front()->context, options.timeouts.accept_pause);
       co_await pause.async_wait(kAwait);
     }
   }
@@ -342,6 +343,8 @@ size_t HttpServer::connections() const {
   const std::lock_guard lock(state_->mutex);
   return state_->count;
 }
+
+uint64_t HttpServer::failed_accepts() const { return state_->failed_accepts; }
 
 bool HttpServer::drain(milliseconds grace) {
   state_->stop_listening();

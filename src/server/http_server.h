@@ -57,6 +57,8 @@ class HttpServer {
   /// Where it listens, with ports: "127.0.0.1:8000", "[::1]:8000", "/run/qvl.sock".
   const std::vector<std::string>& addresses() const;
   size_t connections() const;
+  /// Attempts to accept a connection that the system had no file or memory for.
+  uint64_t failed_accepts() const;
 
   /// Stops accepting, closes idle connections, waits up to `grace` for the rest, then cancels them
   /// (CancelReason::shutdown), gives their handlers HttpTimeouts::shutdown for a last word, and

@@ -45,6 +45,8 @@ class TestClient {
         input_(std::move(other.input_)) {}
 
   bool connected() const { return connected_; }
+  /// How long it waits for bytes.
+  void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
   int fd() const { return fd_; }
 
   /// False if the server has closed meanwhile.
@@ -74,8 +76,8 @@ class TestClient {
     close();
   }
 
-  /// Everything up to and with `end`; what came until the connection ended or nothing came for ten
-  /// seconds if `end` is not there.
+  /// Everything up to and with `end`; what came until the connection ended or nothing came for as
+  /// long as it waits if `end` is not there.
   std::string read_until(std::string_view end) {
     size_t found = 0;
     while ((found = input_.find(end)) == std::string::npos) {
@@ -114,7 +116,7 @@ class TestClient {
  private:
   bool receive() {
     pollfd waits{.fd = fd_, .events = POLLIN};
-    if (poll(&waits, 1, 10'000) != 1) return false;
+    if (poll(&waits, 1, static_cast<int>(patience_.count())) != 1) return false;
     char buffer[16 << 10];
     const ssize_t count = recv(fd_, buffer, sizeof(buffer), 0);
     if (count <= 0) {
@@ -128,13 +130,14 @@ class TestClient {
   int fd_ = -1;
   bool connected_ = false;
   bool closed_ = false;
+  std::chrono::milliseconds patience_ = std::chrono::seconds(10);
   std::string input_;
 };
 
-/// Waits until `condition` holds; false after ten seconds.
+/// Waits until `condition` holds; false after a minute.
 template <class Condition>
 bool eventually(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -62,10 +62,7 @@ void LiveReply::pump() {
       parts_.writer.json(503, error_frame(ErrorCode::engine_draining));  // nobody may be there
     }
     finished_.reason = FinishReason::cancelled;
-    parts_.metrics->observe_finished(finished_);
-    ended_ = true;
-    streams_.clear();
-    return;
+    return close();
   }
   if (!flush()) return;  // what comes meanwhile stays with the engine, which pauses
   std::vector<Event> events;
@@ -84,6 +81,7 @@ void LiveReply::take(size_t prompt, const std::vector<Event>& events) {
     const size_t choice = parts_.reply.choice(prompt, event.index);
     observe(choice, event);
     for (std::string& frame : parts_.reply.push(choice, event)) frames_.push_back(std::move(frame));
+    if (event.finish != FinishReason::none) finished_.reason = parts_.reply.finish_reason(choice);
     if (parts_.reply.wants_cancel(choice)) streams_[prompt].cancel_answer(event.index);
   }
 }
@@ -101,7 +99,6 @@ void LiveReply::observe(size_t choice, const Event& event) {
   }
   if (event.finish == FinishReason::none) return;
   FinishedRequest& f = finished_;
-  f.reason = event.finish;
   f.end_to_end = std::max(f.end_to_end, event.at_ms * kMs);
   f.queue = std::max(f.queue, event.timings.queue_ms * kMs);
   f.prefill = std::max(f.prefill, (event.timings.first_token_ms - event.timings.queue_ms) * kMs);
@@ -143,8 +140,13 @@ void LiveReply::end() {
     if (!flush()) return;
     parts_.writer.finish();
   }
-  finished_.n = static_cast<int64_t>(times_.size());
+  close();
+}
+
+void LiveReply::close() {
+  finished_.n = std::max<int64_t>(1, static_cast<int64_t>(times_.size()));
   parts_.metrics->observe_finished(finished_);
+  if (parts_.on_finished) parts_.on_finished(finished_);
   ended_ = true;
   streams_.clear();
 }

@@ -27,6 +27,7 @@ class LiveReply : public std::enable_shared_from_this<LiveReply> {
     ResponseWriter writer;
     WorkerPool* pool = nullptr;  ///< where text is made; outlives the reply
     Metrics* metrics = nullptr;  ///< outlives the reply
+    std::function<void(const FinishedRequest&)> on_finished;  ///< may be empty
   };
   explicit LiveReply(Parts parts);
 
@@ -47,6 +48,7 @@ class LiveReply : public std::enable_shared_from_this<LiveReply> {
   /// False: the client takes no more now.
   bool flush();
   void end();
+  void close();
   void cancel(CancelReason reason);
 
   Parts parts_;

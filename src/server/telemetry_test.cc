@@ -239,6 +239,22 @@ TEST(AccessLog, ALineHasWhatTheRecordHasAndNoMore) {
             "id=my-id method=POST route=/v1/completions status=200 bytes=512 ms=12.3\n");
 }
 
+TEST(AccessLog, ALineOfARequestHasItsTokensAndTimes) {
+  std::ostringstream out;
+  AccessLog log(std::make_shared<spdlog::sinks::ostream_sink_mt>(out));
+  log.write("my-id", FinishedRequest{.reason = FinishReason::length,
+                                     .queue = 0.001,
+                                     .prefill = 0.25,
+                                     .decode = 1.5,
+                                     .prompt_tokens = 20,
+                                     .computed_prompt_tokens = 4,
+                                     .generation_tokens = 16,
+                                     .n = 2});
+  EXPECT_EQ(out.str().substr(25),
+            "id=my-id finish=length n=2 prompt_tokens=20 computed_prompt_tokens=4 "
+            "generation_tokens=16 queue_ms=1.0 prefill_ms=250.0 decode_ms=1500.0\n");
+}
+
 TEST(AccessLog, LinesReachStandardErrorBeforeTheLogEnds) {
   ::testing::internal::CaptureStderr();
   {
