@@ -16,6 +16,7 @@
 #include "core/host.h"
 #include "kernels/attention.h"
 #include "model/sampling_defaults.h"
+#include "runtime/runner_cuda.h"
 #include "server/access_log.h"
 #include "server/api.h"
 #include "server/http_server.h"
@@ -83,7 +84,7 @@ Status set_engine_config(const ServeFlags& flags, Prepared& prepared) {
   const int64_t machine_bytes = host.memory_limit_bytes > 0
                                     ? std::min(host.memory_limit_bytes, host.memory_bytes)
                                     : host.memory_bytes;
-  const Result<int64_t> cap = memory_cap(flags, machine_bytes);
+  const Result<int64_t> cap = memory_cap(flags, gpu_memory_bytes(config).value_or(machine_bytes));
   if (!cap) return cap.error();
   if (*cap > 0) config.memory_bytes = *cap;
   if (config.max_model_len == 0) {

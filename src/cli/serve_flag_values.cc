@@ -154,10 +154,6 @@ Result<std::string> translate_dtype(const std::string& text) {
   return text;
 }
 
-Result<std::string> translate_device(const std::string& text) {
-  return text == "auto" ? std::string("cpu") : text;
-}
-
 Result<std::string> translate_load_format(const std::string& text) {
   const bool is_file = text == "safetensors" || text == "hf" || text == "mmap";
   return is_file ? std::string("auto") : text;

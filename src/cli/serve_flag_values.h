@@ -22,9 +22,8 @@ Status set_feature_cache(ServeFlags& flags, const std::string& text);
 Status set_quantization(ServeFlags& flags, const std::string& text);
 Status set_template_kwargs(ServeFlags& flags, const std::string& text);
 
-/// vLLM's words in those of --dtype, --device, --load-format and --max-model-len.
+/// vLLM's words in those of --dtype, --load-format and --max-model-len.
 Result<std::string> translate_dtype(const std::string& text);
-Result<std::string> translate_device(const std::string& text);
 Result<std::string> translate_load_format(const std::string& text);
 Result<std::string> translate_max_model_len(const std::string& text);
 

@@ -59,7 +59,7 @@ TEST(ServeFlags, OtherValuesAreRead) {
   EXPECT_EQ(o.flags.max_num_batched_tokens, 8192);
   EXPECT_EQ(o.flags.engine.speculative_config, R"({"method": "ngram"})");
   EXPECT_EQ(o.flags.feature_cache_bytes, 1LL << 29);
-  EXPECT_EQ(o.flags.engine.backend, "cpu");
+  EXPECT_EQ(o.flags.engine.backend, "auto");
   EXPECT_EQ(o.flags.engine.dtype, "float32");
   EXPECT_EQ(serve("m --disable-mm-preprocessor-cache").flags.feature_cache_bytes, 0);
   EXPECT_EQ(serve("m --quantization awq_marlin").flags.quantization, "awq");

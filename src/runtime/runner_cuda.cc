@@ -190,6 +190,16 @@ class CudaOwner {
 bool has_cuda_backend() { return true; }
 bool has_gpu() { return static_cast<bool>(open_cuda_device(0)); }
 
+std::optional<int64_t> gpu_memory_bytes(const EngineConfig& config) {
+  const bool may_use =
+      config.backend == BackendKind::cuda ||
+      (config.backend == BackendKind::automatic && config.dtype != ActivationType::float32);
+  if (!may_use) return std::nullopt;
+  const Result<CudaDeviceInfo> device = open_cuda_device(0);
+  if (!device) return std::nullopt;
+  return device->total_bytes;
+}
+
 Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles& model,
                                                  const EngineConfig& config) {
   if (resolve_activation(config.dtype, *model.weights) != ActFormat::bf16) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "runtime/runner.h"
 
 namespace qvl {
@@ -7,6 +9,9 @@ namespace qvl {
 bool has_cuda_backend();
 /// True if this build has the CUDA backend and a GPU can be used.
 bool has_gpu();
+
+/// Memory of the GPU that `config` would use, or nullopt if it would use none.
+std::optional<int64_t> gpu_memory_bytes(const EngineConfig& config);
 
 /// A runner on the GPU. Error no_gpu if there is none, or this build has no CUDA backend.
 Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles& model,
