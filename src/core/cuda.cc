@@ -16,9 +16,9 @@ void release_device_memory(std::byte* data, int64_t /*bytes*/) { cudaFree(data);
 
 }  // namespace
 
-void throw_cuda_error(cudaError_t error, const std::source_location& at) {
-  throw CudaError(fmt::format("{}:{}: {} ({})", at.file_name(), at.line(),
-                              cudaGetErrorString(error), cudaGetErrorName(error)));
+void throw_cuda_error(cudaError_t error, const char* file, int line) {
+  throw CudaError(fmt::format("{}:{}: {} ({})", file, line, cudaGetErrorString(error),
+                              cudaGetErrorName(error)));
 }
 
 CudaStream make_stream() {

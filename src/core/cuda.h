@@ -6,7 +6,6 @@
 #include <cuda_runtime.h>
 
 #include <memory>
-#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -23,11 +22,12 @@ class CudaError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-void throw_cuda_error(cudaError_t error, const std::source_location& at);
+void throw_cuda_error(cudaError_t error, const char* file, int line);
 
 /// Throws CudaError unless `error` is success.
-inline void check(cudaError_t error, std::source_location at = std::source_location::current()) {
-  if (error != cudaSuccess) throw_cuda_error(error, at);
+inline void check(cudaError_t error, const char* file = __builtin_FILE(),
+                  int line = __builtin_LINE()) {
+  if (error != cudaSuccess) throw_cuda_error(error, file, line);
 }
 
 struct StreamDelete {

@@ -88,7 +88,7 @@ class ModelRunner final : public Runner {
     features_ =
         feature_memory_.take_act(act_dtype(activation_), feature_rows_, vision_.feature_cols());
     reserve_step(config.max_step_tokens);
-    if (const Status ready = owner_.prepare(config_, config, plan_.max_model_len); !ready) {
+    if (Status ready = owner_.prepare(config_, config, plan_.max_model_len); !ready) {
       return ready;
     }
     owner_.record([this](const TextBatch& batch, Vec<const int32_t> rows) {
