@@ -83,13 +83,22 @@ class Variable {
   const char* name_;
 };
 
-TEST(EngineFlags, DeviceAndCpuOnlyAreSpellingsOfTheCpuBackend) {
+TEST(EngineFlags, DeviceChoosesTheBackendAndCpuOnlyKeepsTheGpuOut) {
   for (const auto& arguments : std::vector<std::vector<std::string>>{
            {"run", "--cpu-only"}, {"run", "--device", "cpu"}, {"run", "--backend", "cpu"}}) {
     const Result<EngineConfig> config = engine_config(Program(arguments).flags());
     ASSERT_TRUE(config);
     EXPECT_EQ(config->backend, BackendKind::cpu);
   }
+  const Result<EngineConfig> open = engine_config(Program({"run", "--enforce-eager"}).flags());
+  ASSERT_TRUE(open);
+  EXPECT_EQ(open->backend, BackendKind::automatic);
+  EXPECT_TRUE(open->enforce_eager);
+  const Result<EngineConfig> both =
+      engine_config(Program({"run", "--device", "cuda", "--cpu-only"}).flags());
+  ASSERT_FALSE(both);
+  EXPECT_NE(both.error().message().find("--cpu-only and --device cuda exclude each other"),
+            std::string::npos);
   const Result<EngineConfig> ref =
       engine_config(Program({"run", "--device", "ref", "--cpu-only"}).flags());
   ASSERT_TRUE(ref);
@@ -178,7 +187,8 @@ TEST(Environment, SettingsAreListedAndTypingErrorsFoundOut) {
   for (const Setting& s : settings) {
     list += s.name + "=" + s.value + (s.is_known ? " known\n" : " unknown\n");
   }
-  EXPECT_EQ(list, "MAX_IMAGE_SIZE=1024 known\nQVL_MEMORY=12GiB known\nQVL_MEMROY=12GiB unknown\n"
+  EXPECT_EQ(list,
+            "MAX_IMAGE_SIZE=1024 known\nQVL_MEMORY=12GiB known\nQVL_MEMROY=12GiB unknown\n"
             "VLLM_API_KEY=(set) known\n");
 }
 

@@ -98,10 +98,9 @@ void print_stats(const Generation& generation, const Engine& engine, const Media
   fmt::print(stderr, "sampling  {}\n", sampling);
   fmt::print(stderr, "{}", stats_text(generation, media));
   if (const EngineStats stats = engine.stats(); stats.drafts > 0) {
-    fmt::print(stderr, "drafts    {} guessed, {} right ({:.0f} %)\n", stats.drafts,
-               stats.accepted_drafts,
-               100.0 * static_cast<double>(stats.accepted_drafts) /
-                   static_cast<double>(stats.drafts));
+    fmt::print(
+        stderr, "drafts    {} guessed, {} right ({:.0f} %)\n", stats.drafts, stats.accepted_drafts,
+        100.0 * static_cast<double>(stats.accepted_drafts) / static_cast<double>(stats.drafts));
   }
   fmt::print(stderr, "memory    {} at most, {:+.1f} % of the plan:\n{}", format_bytes(peak),
              100.0 * static_cast<double>(peak - planned) / static_cast<double>(planned),

@@ -230,6 +230,7 @@ TEST(GpuRows, AreGatheredSetAddedAndEmbedded) {
 
   TestMat table = TestMat::normal(DType::f32, 16, 100, 8);
   std::vector<PositionCorners> corners;
+  corners.reserve(10);
   for (int32_t i = 0; i < 10; ++i) {
     corners.push_back({{i, i + 1, i + 4, i + 5}, {0.1F, 0.2F, 0.3F, 0.4F}});
   }
@@ -243,6 +244,7 @@ TEST(GpuRope, AnglesAreTheReferences) {
   TestGpu gpu;
   Ref ref;
   std::vector<int32_t> positions;
+  positions.reserve(27);
   for (int32_t i = 0; i < 3 * 9; ++i) positions.push_back(i * 4099 % 262144);
   std::vector<uint8_t> axes;
   std::vector<float> frequencies;
@@ -418,6 +420,7 @@ class AttentionOf {
 
 std::vector<int32_t> shuffled_pages(int32_t first, int32_t count) {
   std::vector<int32_t> out;
+  out.reserve(static_cast<size_t>(count));
   for (int32_t i = 0; i < count; ++i) out.push_back(first + (i * 7 + 3) % count);
   return out;
 }
