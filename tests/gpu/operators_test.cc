@@ -18,8 +18,13 @@
 namespace qvl {
 namespace {
 
-constexpr double kHalfTolerance = 6e-3;  // results rounded to bfloat16 in another order of sums
-constexpr double kSumTolerance = 4e-3;   // float32 results of inputs rounded to bfloat16
+constexpr double kHalfTolerance = 4e-3;  // results rounded to bfloat16 in another order of sums
+constexpr double kSumTolerance = 2e-3;   // float32 results of inputs rounded to bfloat16
+
+/// Of RMS-normed rows that are rounded before the norm's scale, where the reference rounds after
+/// it: two roundings of every input instead of one.
+constexpr double kNormedHalfTolerance = 6e-3;
+constexpr double kNormedSumTolerance = 4e-3;
 
 struct Shape {
   int64_t out;
@@ -136,13 +141,14 @@ TEST(GpuNorms, AndTheirProductsAreTheReferences) {
         const ActMat dy = gpu.room(DType::bf16, rows, s.out);
         rms_norm_linear(ref, roles, x.f32(), rms, ref_w.linear, y.act());
         rms_norm_linear(*gpu, roles, dx, gpu_rms, w, dy);
-        EXPECT_TRUE(close(gpu.get(dy), y, kHalfTolerance));
+        const double tolerance = roles.generated > 0 ? kNormedHalfTolerance : kHalfTolerance;
+        EXPECT_TRUE(close(gpu.get(dy), y, tolerance));
 
         TestMat half(DType::bf16, rows, s.out / 2);
         const ActMat dhalf = gpu.room(DType::bf16, rows, s.out / 2);
         rms_norm_gate_up_silu(ref, roles, x.f32(), rms, ref_pairs.linear, half.act());
         rms_norm_gate_up_silu(*gpu, roles, dx, gpu_rms, pairs, dhalf);
-        EXPECT_TRUE(close(gpu.get(dhalf), half, kHalfTolerance));
+        EXPECT_TRUE(close(gpu.get(dhalf), half, tolerance));
       }
       TestMat x = TestMat::normal(DType::f32, rows, s.in, 2);
       const Mat<float> dx = gpu.put_floats(x);
@@ -166,7 +172,7 @@ TEST(GpuNorms, AndTheirProductsAreTheReferences) {
       rms_norm_head(ref, {.prompt = n}, x.f32(), {picked.data(), n}, rms, ref_plain, logits.f32());
       rms_norm_head(*gpu, {.prompt = n}, dx, {gpu.put_list(picked), n}, gpu_rms, plain,
                     dlogits.as<float>());
-      EXPECT_TRUE(close(gpu.get(dlogits), logits, kSumTolerance));
+      EXPECT_TRUE(close(gpu.get(dlogits), logits, kNormedSumTolerance));
     }
   }
 }
