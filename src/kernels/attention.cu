@@ -35,24 +35,6 @@ __global__ void prepare_kernel(const device::HeadArgs args, const PrefillTile* t
   }
 }
 
-device::HeadArgs head_args(const Cuda& cuda, const ActMat& qkv, const AttentionLayer& layer,
-                           const RopeTable& rope, const KvLayer& cache) {
-  return {.qkv = device::half(qkv.data),
-          .ldq = qkv.stride,
-          .cos = rope.cos.data,
-          .sin = rope.sin.data,
-          .ld_rope = rope.cos.stride,
-          .q_weight = layer.q_norm.weight.data,
-          .k_weight = layer.k_norm.weight.data,
-          .q_eps = layer.q_norm.eps,
-          .k_eps = layer.k_norm.eps,
-          .num_heads = static_cast<int>(layer.num_heads),
-          .num_kv_heads = static_cast<int>(cache.shape.num_kv_heads),
-          .sequences = cuda.lists->sequences,
-          .pages = cache.base,
-          .page_bytes = cache.page_bytes};
-}
-
 }  // namespace
 
 int64_t kv_page_bytes(const Cuda&, const KvShape& shape) {
@@ -65,7 +47,7 @@ void attention(Cuda& cuda, ActMat qkv, const AttentionLayer& layer, const RopeTa
   require_equal(cache.shape.head_dim, kHeadDim, "device attention: head_dim");
   require(cache.shape.dtype == DType::bf16 && qkv.dtype == DType::bf16, "device attention: dtype");
   const DeviceLists& lists = *cuda.lists;
-  const device::HeadArgs heads = head_args(cuda, qkv, layer, rope, cache);
+  const device::HeadArgs heads = device::head_args(cuda, qkv, layer, rope, cache);
   if (lists.tile_count > 0) {
     const auto tiles = static_cast<unsigned>(lists.tile_count);
     device::launch(device::blocks_of(cuda, {tiles, 8}, 256), prepare_kernel, heads, lists.tiles,

@@ -72,7 +72,7 @@ int64_t StepLists::device_bytes(const StepCapacity& capacity) {
   return Arena::padded(Layout(capacity, capacity.rows).bytes) +
          Arena::padded(Layout(capacity, capacity.decode_rows).bytes) +
          Arena::padded(partial_bytes(capacity)) +
-         Arena::padded(capacity.decode_rows * capacity.num_kv_heads * 4);
+         Arena::padded(capacity.decode_rows * capacity.num_kv_heads * 4) + Arena::padded(2 * 4);
 }
 
 StepLists::StepLists(const StepCapacity& capacity, Arena& memory)
@@ -82,6 +82,7 @@ StepLists::StepLists(const StepCapacity& capacity, Arena& memory)
   lists_.partial_rows = capacity.decode_rows;
   lists_.partials = reinterpret_cast<float*>(memory.take<std::byte>(partial_bytes(capacity)));
   lists_.arrivals = memory.take<uint32_t>(capacity.decode_rows * capacity.num_kv_heads);
+  lists_.step_barrier = memory.take<uint32_t>(2);
 }
 
 StepLists::~StepLists() = default;
@@ -144,7 +145,10 @@ void StepLists::fill(Block& block, const HostLists& lists, int64_t rows_per_tile
       continue;
     }
     for (int64_t i = 0; i < sequence.rows; ++i) {
-      decode_rows[decode_count] = {static_cast<int32_t>(s), static_cast<int32_t>(i)};
+      decode_rows[decode_count] = {.block_table = sequence.block_table,
+                                   .first_row = sequence.first_row,
+                                   .start = static_cast<int32_t>(sequence.start),
+                                   .keys = static_cast<int32_t>(sequence.start + i + 1)};
       first_split[decode_count + 1] =
           first_split[decode_count] + key_splits(static_cast<int>(sequence.start + i + 1));
       ++decode_count;

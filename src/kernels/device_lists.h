@@ -16,24 +16,27 @@ struct PrefillTile {
   int32_t first = 0;  ///< row of the sequence
 };
 
-/// A row of decode attention.
+/// A row of decode attention: the last of `keys` keys, of which those from `start` on are of this
+/// step, the first of them row `first_row` of its matrices.
 struct DecodeRow {
-  int32_t sequence = 0;
-  int32_t row = 0;  ///< of the sequence
+  const int32_t* block_table = nullptr;
+  int64_t first_row = 0;
+  int32_t start = 0;
+  int32_t keys = 0;
 };
 
-/// Keys [begin, end) of a sequence that one block takes. Positions are split at fixed places, finer
+/// Keys [begin, end) of a sequence that one warp takes. Positions are split at fixed places, finer
 /// at the beginning, so that short contexts spread over the chip and long ones need few partial
-/// results: 128 up to 4,096, 1,024 up to 32,768, then 4,096.
+/// results.
 struct KeySplit {
   int begin = 0;
   int end = 0;
 };
-constexpr int kFineSplit = 128;
-constexpr int kFineKeys = 4096;
-constexpr int kMiddleSplit = 1024;
-constexpr int kMiddleKeys = 32768;
-constexpr int kCoarseSplit = 4096;
+constexpr int kFineSplit = 64;
+constexpr int kFineKeys = 1024;
+constexpr int kMiddleSplit = 256;
+constexpr int kMiddleKeys = 8192;
+constexpr int kCoarseSplit = 2048;
 constexpr int kFineSplits = kFineKeys / kFineSplit;
 constexpr int kMiddleSplits = (kMiddleKeys - kFineKeys) / kMiddleSplit;
 
@@ -67,10 +70,11 @@ struct DeviceLists {
   DecodeRow* decode_rows = nullptr;  ///< the generated rows in order
   int32_t* first_split = nullptr;    ///< [decode rows + 1] sums of the rows' key_splits
   int64_t decode_count = 0;
-  int64_t partial_rows = 0;      ///< decode rows that there are partial results for at a time
-  float* partials = nullptr;     ///< [splits of those rows, heads, head_dim + 2]
-  uint32_t* arrivals = nullptr;  ///< [partial rows, kv heads], zero between launches
-  int64_t first_decode_row = 0;  ///< row of the step's matrices
+  int64_t partial_rows = 0;          ///< decode rows that there are partial results for at a time
+  float* partials = nullptr;         ///< [splits of those rows, heads, head_dim + 2]
+  uint32_t* arrivals = nullptr;      ///< [partial rows, kv heads], zero between launches
+  int64_t first_decode_row = 0;      ///< row of the step's matrices
+  uint32_t* step_barrier = nullptr;  ///< [2], zero between launches
 };
 
 struct StepCapacity {

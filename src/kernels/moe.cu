@@ -127,6 +127,20 @@ struct ExpertArgs {
   const int32_t* sorted;
 };
 
+/// The 16-byte pieces of a chunk of 16 rows of W that a thread multiplies: rows g and g + 8, at two
+/// places 32 columns apart.
+template <class F>
+__device__ void each_piece(const device::SkinnyArgs& args, int first_n, int chunk, F&& f) {
+  const int lane = threadIdx.x % 32;
+  const int column = chunk * kSkinnyChunk + lane % 4 * 8;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = first_n + i / 2 * 8 + lane / 4;
+    const int at = column + i % 2 * 32;
+    f(i, row < args.n && at < args.k ? args.w + int64_t{row} * args.k + at : nullptr);
+  }
+}
+
 /// Rows of x by the expert that takes them, through the weights of that expert: the skinny kernel
 /// with its rows picked from a list. A block takes 16 outputs of one expert for all of its rows.
 template <class Epilogue>
@@ -158,7 +172,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32)
     }
     for (int chunk = warp; chunk < chunks; chunk += kSkinnyWarps) {
       uint4 a[4];
-      device::SkinnyPieces<1>::each(weights, first_n, chunk, [&](int piece, const bf16x1* from) {
+      each_piece(weights, first_n, chunk, [&](int piece, const bf16x1* from) {
         a[piece] = from != nullptr ? device::load_once(from) : uint4{};
       });
 #pragma unroll

@@ -9,15 +9,20 @@
 #include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/decode_layers.h"
 #include "kernels/device/epilogues.cuh"
 #include "kernels/device/skinny.cuh"
+#include "kernels/device/skinny_wgmma.cuh"
 #include "kernels/device_lists.h"
+#include "kernels/linear.h"
+#include "kernels/norm_linear.h"
 
 namespace qvl::device {
 namespace {
 
 constexpr int64_t kWeightBytes = 1LL << 30;
 constexpr int kLaunches = 24;
+constexpr int kRows = 128;
 
 __global__ void fill_kernel(uint16_t* p, int64_t n, uint32_t seed) {
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
@@ -47,13 +52,15 @@ __global__ void __launch_bounds__(1024) read_kernel(const uint4* p, int64_t n, u
 }
 
 struct Bench {
+  int sm_count = 0;
+  int compute_capability = 0;
   CudaStream stream = make_stream();
-  Arena memory = std::move(*make_device_arena("weights", kWeightBytes + (256LL << 20)));
+  Arena memory = std::move(*make_device_arena("weights", kWeightBytes + (320LL << 20)));
   bf16x1* w = memory.take<bf16x1>(kWeightBytes / 2);
-  bf16x1* x = memory.take<bf16x1>(64 * 8192);
+  bf16x1* x = memory.take<bf16x1>(kRows * 8192);
   float* norm = memory.take<float>(8192);
   bool differs = false;
-  float* y = memory.take<float>(64 * 151936);
+  float* y = memory.take<float>(kRows * 151936);
 
   /// Median microseconds of a launch.
   template <class Launch>
@@ -61,6 +68,11 @@ struct Bench {
     const CudaGraph graph = record_graph(stream.get(), [&] {
       for (int i = 0; i < kLaunches; ++i) launch_one(i);
     });
+    return time_graph(graph) / kLaunches;
+  }
+
+  /// Median microseconds of a graph.
+  double time_graph(const CudaGraph& graph) const {
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
     check(cudaEventCreate(&begin));
@@ -76,21 +88,19 @@ struct Bench {
       if (i > 1) times.push_back(ms);
     }
     std::sort(times.begin(), times.end());
-    return times[times.size() / 2] * 1e3 / kLaunches;
+    return times[times.size() / 2] * 1e3;
   }
 };
 
-template <int kTiles, int kColumns, int kAhead>
-void run(Bench& bench, int n, int k, int rows, std::vector<float>& first) {
+/// Runs one product, compares its bits with `first`'s, and times it.
+template <class Launch>
+void run(Bench& bench, const char* name, int n, int k, int rows, std::vector<float>& first,
+         const Launch& launch_product) {
   const int64_t bytes = int64_t{n} * k * 2;
-  const auto args = [&](int i) {
-    const int64_t places = std::max<int64_t>(1, kWeightBytes / bytes);
-    return SkinnyArgs{bench.w + i % places * (bytes / 2), n, k, rows};
-  };
-  const StoreFloat store{bench.y, n, nullptr};
   const auto launch_one = [&](int i) {
-    launch_skinny_tile<kTiles, kColumns, kAhead>(args(i), HalfRows{bench.x, k}, store,
-                                                 bench.stream.get(), true);
+    const int64_t places = std::max<int64_t>(1, kWeightBytes / bytes);
+    launch_product(SkinnyArgs{bench.w + i % places * (bytes / 2), n, k, rows}, HalfRows{bench.x, k},
+                   StoreFloat{bench.y, n, nullptr});
   };
   check(cudaMemset(bench.y, 0xff, size_t(rows) * n * 4));
   launch_one(0);
@@ -98,11 +108,12 @@ void run(Bench& bench, int n, int k, int rows, std::vector<float>& first) {
   check(cudaStreamSynchronize(bench.stream.get()));
   check(cudaMemcpy(y.data(), bench.y, y.size() * 4, cudaMemcpyDeviceToHost));
   if (first.empty()) first = y;
-  const bool same = std::memcmp(first.data(), y.data(), y.size() * 4) == 0;
+  // Rows are the same in every number of them.
+  const size_t common = std::min(first.size(), y.size());
+  const bool same = std::memcmp(first.data(), y.data(), common * 4) == 0;
   bench.differs |= !same;
   const double us = bench.time(launch_one);
-  std::printf("  %d,%d,%d %.2fus %.0f%s", kTiles, kColumns, kAhead, us, bytes / us / 1e3,
-              same ? "" : " BITS DIFFER");
+  std::printf("  %s %.2fus %.0f%s", name, us, bytes / us / 1e3, same ? "" : " BITS DIFFER");
 }
 
 void all(Bench& bench, int n, int k) {
@@ -114,32 +125,37 @@ void all(Bench& bench, int n, int k) {
            reinterpret_cast<uint32_t*>(bench.y));
   });
   std::printf("%d x %d: read %.2fus %.0f GB/s\n", n, k, us, bytes / us / 1e3);
-  for (const int rows : {1, 8, 16, 32, 64}) {
-    std::vector<float> first;
+  std::vector<float> first;
+  for (const int rows : {1, 5, 8, 16, 29, 32, 64, 77, 128}) {
     std::printf("  rows %d:", rows);
+    const auto mma = [&]<int kColumns, int kAhead>(const char* name) {
+      run(bench, name, n, k, rows, first, [&](const auto& args, const auto& x, const auto& store) {
+        launch_skinny_tile<kColumns, kAhead>(args, x, store, bench.sm_count, bench.stream.get(),
+                                             bench.compute_capability >= 90);
+      });
+    };
+    const auto wgmma = [&]<int kColumns>(const char* name) {
+      if (bench.compute_capability / 10 != 9) return;
+      run(bench, name, n, k, rows, first, [&](const auto& args, const auto& x, const auto& store) {
+        launch_skinny_wgmma<kColumns>(args, x, store, bench.stream.get());
+      });
+    };
     if (rows <= 8) {
-      run<1, 1, 3>(bench, n, k, rows, first);
-      run<1, 1, 4>(bench, n, k, rows, first);
-      run<1, 1, 6>(bench, n, k, rows, first);
-      run<1, 1, 12>(bench, n, k, rows, first);
-      run<2, 1, 2>(bench, n, k, rows, first);
-      run<2, 1, 3>(bench, n, k, rows, first);
-    } else if (rows == 16) {
-      run<1, 2, 4>(bench, n, k, rows, first);
-      run<1, 2, 6>(bench, n, k, rows, first);
-      run<2, 2, 2>(bench, n, k, rows, first);
-      run<2, 2, 3>(bench, n, k, rows, first);
-    } else if (rows == 32) {
-      run<1, 4, 4>(bench, n, k, rows, first);
-      run<2, 4, 2>(bench, n, k, rows, first);
-      run<2, 4, 3>(bench, n, k, rows, first);
-      run<4, 4, 2>(bench, n, k, rows, first);
+      mma.template operator()<1, 3>("mma/3");
+      mma.template operator()<1, 4>("mma/4");
+      mma.template operator()<1, 6>("mma/6");
+      wgmma.template operator()<16>("wgmma16");
+    } else if (rows <= 16) {
+      mma.template operator()<2, 4>("mma/4");
+      wgmma.template operator()<16>("wgmma16");
+      wgmma.template operator()<32>("wgmma32");
+    } else if (rows <= 32) {
+      mma.template operator()<4, 4>("mma/4");
+      wgmma.template operator()<32>("wgmma32");
+      wgmma.template operator()<64>("wgmma64");
     } else {
-      run<1, 8, 4>(bench, n, k, rows, first);
-      run<1, 8, 6>(bench, n, k, rows, first);
-      run<2, 8, 2>(bench, n, k, rows, first);
-      run<2, 8, 3>(bench, n, k, rows, first);
-      run<4, 8, 2>(bench, n, k, rows, first);
+      wgmma.template operator()<64>("wgmma64");
+      wgmma.template operator()<128>("wgmma128");
     }
     std::printf("\n");
   }
@@ -201,6 +217,147 @@ void time_attention(Bench& bench, const CudaDeviceInfo& info, int64_t heads, int
               static_cast<long long>(rows), static_cast<long long>(context), us, bytes / us / 1e3);
 }
 
+/// A text model's layers with random weights, and a step of `rows` sequences of `context` tokens.
+/// Times a layer's operators and all layers, and compares the bits that operators and one kernel
+/// for all layers leave.
+struct LayersCheck {
+  static constexpr int64_t kHeadDim = 128;
+  int64_t hidden;
+  int64_t intermediate;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t count;
+
+  void run(Bench& bench, const CudaDeviceInfo& info, int64_t rows, int64_t context) const {
+    Arena scratch = std::move(*make_device_arena("scratch", 64 << 20));
+    Cuda cuda;
+    cuda.stream = bench.stream.get();
+    cuda.scratch = &scratch;
+    cuda.compute_capability = info.compute_capability;
+    cuda.sm_count = info.sm_count;
+    const int64_t width = (heads + 2 * kv_heads) * kHeadDim;
+    const KvShape shape{kv_heads, kHeadDim, DType::bf16};
+    const int64_t page_bytes = kv_page_bytes(cuda, shape);
+    const int64_t pages = pages_for(context) * rows;
+    const int64_t layer_weights =
+        hidden * (width + heads * kHeadDim + 3 * intermediate) * 2 + 4 * 4096;
+    Arena memory = std::move(
+        *make_device_arena("layers", count * (layer_weights + pages * page_bytes) + (64LL << 20)));
+    const auto linear = [&](int64_t out, int64_t in, LinearKind kind = LinearKind::plain) {
+      auto* const w = memory.take<bf16x1>(out * in);
+      fill_kernel<<<1024, 256>>>(reinterpret_cast<uint16_t*>(w), out * in,
+                                 static_cast<uint32_t>(memory.used() >> 10));
+      return Linear{{.out = out, .in = in, .kind = kind}, w, nullptr};
+    };
+    auto* const ones = memory.take<float>(hidden);
+    const std::vector<float> one(static_cast<size_t>(hidden), 1.0F);
+    check(cudaMemcpy(ones, one.data(), one.size() * 4, cudaMemcpyHostToDevice));
+    const RmsNorm norm{{ones, hidden}, 1e-6F};
+    const RmsNorm head_norm{{ones, kHeadDim}, 1e-6F};
+    std::vector<DecodeLayer> layers;
+    for (int64_t l = 0; l < count; ++l) {
+      layers.push_back({norm,
+                        linear(width, hidden),
+                        {heads, head_norm, head_norm},
+                        linear(hidden, heads * kHeadDim),
+                        norm,
+                        linear(2 * intermediate, hidden, LinearKind::gate_up),
+                        linear(hidden, intermediate),
+                        {memory.take<std::byte>(pages * page_bytes), page_bytes, shape}});
+      fill_kernel<<<1024, 256>>>(reinterpret_cast<uint16_t*>(layers.back().cache.base),
+                                 pages * page_bytes / 2, 3);
+    }
+    const Mat<float> x = memory.take_mat<float>(rows, hidden);
+    std::vector<float> embeddings(static_cast<size_t>(rows * hidden));
+    std::mt19937 random(5);  // NOLINT: the same each time
+    for (float& v : embeddings) v = std::normal_distribution<float>()(random);
+    const RopeTable rope{memory.take_mat<float>(rows, 64), memory.take_mat<float>(rows, 64)};
+    const std::vector<float> angles(static_cast<size_t>(rows * 64), 0.70710678F);
+    for (float* const table : {rope.cos.data, rope.sin.data}) {
+      check(cudaMemcpy(table, angles.data(), angles.size() * 4, cudaMemcpyHostToDevice));
+    }
+    const DecodeRows state{x, memory.take_act(DType::bf16, rows, width),
+                           memory.take_act(DType::bf16, rows, heads * kHeadDim),
+                           memory.take_act(DType::bf16, rows, intermediate), rope};
+    const StepCapacity capacity{.rows = rows,
+                                .sequences = rows,
+                                .decode_rows = rows,
+                                .max_model_len = context,
+                                .num_heads = heads,
+                                .num_kv_heads = kv_heads,
+                                .head_dim = kHeadDim};
+    Arena list_memory = std::move(*make_device_arena("lists", StepLists::device_bytes(capacity)));
+    StepLists lists(capacity, list_memory);
+    std::vector<int32_t> table(static_cast<size_t>(pages));
+    for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i);
+    std::vector<SequenceRows> sequences;
+    for (int64_t r = 0; r < rows; ++r) {  // the contexts differ
+      sequences.push_back({r, 1, context - 1 - r % context, Role::generated,
+                           table.data() + r * pages_for(context)});
+    }
+    const std::vector<int32_t> zeros(static_cast<size_t>(3 * rows), 0);
+    lists.place(cuda, {.tokens = {zeros.data(), rows},
+                       .positions = make_mat<const int32_t>(zeros.data(), 3, rows),
+                       .sequences = sequences});
+    check(cudaDeviceSynchronize());
+
+    const RowRoles roles{.generated = rows};
+    const auto by_operators = [&](unsigned which) {
+      for (const DecodeLayer& l : layers) {
+        if ((which & 1) != 0) rms_norm_linear(cuda, roles, x, l.input_norm, l.qkv, state.qkv);
+        if ((which & 2) != 0) {
+          attention(cuda, state.qkv, l.attention, rope, sequences, l.cache, state.attended);
+        }
+        if ((which & 4) != 0) linear_residual(cuda, roles, state.attended, l.output, x);
+        if ((which & 8) != 0) {
+          rms_norm_gate_up_silu(cuda, roles, x, l.post_attention_norm, l.gate_up, state.mlp);
+        }
+        if ((which & 16) != 0) linear_residual(cuda, roles, state.mlp, l.down, x);
+      }
+    };
+    const auto result = [&](const auto& compute) {
+      check(cudaMemcpy(x.data, embeddings.data(), embeddings.size() * 4, cudaMemcpyHostToDevice));
+      check(cudaDeviceSynchronize());
+      compute();
+      check(cudaStreamSynchronize(bench.stream.get()));
+      std::vector<float> out(embeddings.size());
+      check(cudaMemcpy(out.data(), x.data, out.size() * 4, cudaMemcpyDeviceToHost));
+      return out;
+    };
+    const auto per_layer = [&](const auto& compute) {
+      const CudaGraph graph = record_graph(bench.stream.get(), compute);
+      return bench.time_graph(graph) / static_cast<double>(count);
+    };
+    std::printf("layers %lld -> %lld, %lld rows of %lld, us a layer:",
+                static_cast<long long>(hidden), static_cast<long long>(intermediate),
+                static_cast<long long>(rows), static_cast<long long>(context));
+    const std::vector<float> expected = result([&] { by_operators(31); });
+    const struct {
+      const char* name;
+      unsigned which;
+    } parts[] = {{"qkv", 1},   {"attention", 2}, {"output", 4}, {"gate_up", 8},
+                 {"down", 16}, {"products", 29}, {"all", 31}};
+    for (const auto& [name, which] : parts) {
+      std::printf(" %s %.2f", name, per_layer([&, w = which] { by_operators(w); }));
+    }
+    bool took = false;
+    const std::vector<float> found = result([&] { took = decode_layers(cuda, layers, state); });
+    if (took) {
+      const bool same = std::memcmp(found.data(), expected.data(), found.size() * 4) == 0;
+      bench.differs |= !same;
+      double most = 0;
+      for (size_t i = 0; i < found.size(); ++i) {
+        most = std::max(most, std::abs(double{found[i]} - expected[i]));
+      }
+      std::printf(" | one kernel %.2f%s", per_layer([&] { decode_layers(cuda, layers, state); }),
+                  same ? "" : " BITS DIFFER");
+      if (!same) std::printf(" by %.3g", most);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+};
+
 }  // namespace
 }  // namespace qvl::device
 
@@ -212,8 +369,10 @@ int main() {
     return 1;
   }
   Bench bench;
+  bench.sm_count = info->sm_count;
+  bench.compute_capability = info->compute_capability;
   fill_kernel<<<1024, 256>>>(reinterpret_cast<uint16_t*>(bench.w), kWeightBytes / 2, 1);
-  fill_kernel<<<64, 256>>>(reinterpret_cast<uint16_t*>(bench.x), 64 * 8192, 2);
+  fill_kernel<<<64, 256>>>(reinterpret_cast<uint16_t*>(bench.x), kRows * 8192, 2);
   fill_kernel<<<64, 256>>>(reinterpret_cast<uint16_t*>(bench.norm), 8192 * 2, 6);
   qvl::check(cudaDeviceSynchronize());
   all(bench, 4096, 2048);
@@ -221,6 +380,7 @@ int main() {
   all(bench, 12288, 2048);
   all(bench, 2048, 6144);
   all(bench, 151936, 2048);
+  all(bench, 1002, 1096);  // neither whole tiles nor whole chunks
   for (const int64_t rows : {1, 8, 64}) {
     for (const int64_t context : {64, 512, 2048, 8192}) {
       time_attention(bench, *info, 16, 8, rows, context);
@@ -228,5 +388,17 @@ int main() {
   }
   time_attention(bench, *info, 32, 8, 1, 512);
   time_attention(bench, *info, 32, 8, 64, 512);
+  const LayersCheck small{
+      .hidden = 1024, .intermediate = 2880, .heads = 8, .kv_heads = 4, .count = 3};
+  for (const int64_t rows : {1, 3, 8}) {
+    for (const int64_t context : {9, 130, 1500}) small.run(bench, *info, rows, context);
+  }
+  const LayersCheck of_2b{
+      .hidden = 2048, .intermediate = 6144, .heads = 16, .kv_heads = 8, .count = 28};
+  for (const int64_t rows : {1, 2, 8, 16, 64}) of_2b.run(bench, *info, rows, 576);
+  of_2b.run(bench, *info, 1, 4096);
+  const LayersCheck of_8b{
+      .hidden = 4096, .intermediate = 12288, .heads = 32, .kv_heads = 8, .count = 36};
+  for (const int64_t rows : {1, 8}) of_8b.run(bench, *info, rows, 576);
   return bench.differs ? 1 : 0;
 }

@@ -29,25 +29,30 @@ struct Launch {
   dim3 grid;
   dim3 block;
   int shared_bytes = 0;
+  unsigned cluster = 1;  ///< blocks of a cluster, along x
   cudaStream_t stream = nullptr;
   bool overlaps = true;  ///< with the kernel before it; needs compute capability 9.0
 };
 
-/// All kernels ask for the same division of a multiprocessor's memory, most of it shared: blocks of
-/// kernels that divide it otherwise do not run beside each other, and changing it waits for
-/// idleness.
 template <class... Parameters, class... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2]{};
+  unsigned count = 0;
+  if (how.overlaps) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (how.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {how.cluster, 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = how.grid;
   config.blockDim = how.block;
   config.dynamicSmemBytes = static_cast<size_t>(how.shared_bytes);
   config.stream = how.stream;
-  config.attrs = &attribute;
-  config.numAttrs = how.overlaps ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...));
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/device/gemm.cuh"
 #include "kernels/device/norm.cuh"
 #include "kernels/device/skinny.cuh"
+#include "kernels/device/skinny_wgmma.cuh"
 #include "kernels/linear.h"
 
 namespace qvl::device {
@@ -48,16 +49,63 @@ class ScratchScope {
   int64_t mark_;
 };
 
+/// With the kernel and tile that suit the number of rows; the bits are the same.
+template <class Epilogue>
+void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
+                   const Epilogue& epilogue) {
+  const auto tile = [&]<int kColumns>() {
+    launch_skinny_tile<kColumns, 4>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
+  };
+  if (args.rows <= 8) {
+    tile.template operator()<1>();
+  } else if (cuda.compute_capability / 10 == 9 && skinny_wgmma_was_built<Epilogue>()) {
+    if (args.rows <= 16) {
+      launch_skinny_wgmma<16>(args, x, epilogue, cuda.stream);
+    } else if (args.rows <= 32) {
+      launch_skinny_wgmma<32>(args, x, epilogue, cuda.stream);
+    } else if (args.rows <= 64) {
+      launch_skinny_wgmma<64>(args, x, epilogue, cuda.stream);
+    } else {
+      launch_skinny_wgmma<128>(args, x, epilogue, cuda.stream);
+    }
+  } else if (args.rows <= 16) {
+    tile.template operator()<2>();
+  } else {
+    tile.template operator()<4>();
+  }
+}
+
+/// The same of rows that are normalised first.
+template <class Epilogue>
+void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
+                          const Epilogue& epilogue) {
+  if (args.rows <= 8) {
+    launch_skinny_tile<1, 4>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
+    return;
+  }
+  ScratchScope scratch(cuda);
+  bf16x1* const normed = half(scratch.half_rows(args.rows, args.k).data);
+  auto* const scales = scratch.take<float>(args.rows);
+  launch({.grid = static_cast<unsigned>(args.rows),
+          .block = kNormedThreads,
+          .shared_bytes = args.chunks() * 4,
+          .stream = cuda.stream,
+          .overlaps = overlaps(cuda)},
+         normed_rows_kernel, args, x, normed, scales);
+  launch_skinny(cuda, args, HalfRows{normed, args.k}, Scaled<Epilogue>{epilogue, scales});
+}
+
 /// Generated rows, or rows whose role the caller knows to make no difference.
 template <class Epilogue>
 void skinny_product(const Cuda& cuda, const ActMat& x, const Linear& w, const Epilogue& epilogue) {
   require_product(x, w);
   if (x.rows == 0) return;
-  launch_skinny({.w = half(w.data),
+  launch_skinny(cuda,
+                {.w = half(w.data),
                  .n = static_cast<int>(w.desc.out),
                  .k = static_cast<int>(w.desc.in),
                  .rows = static_cast<int>(x.rows)},
-                HalfRows{half(x.data), x.stride}, epilogue, cuda.stream, overlaps(cuda));
+                HalfRows{half(x.data), x.stride}, epilogue);
 }
 
 template <class Epilogue>
@@ -92,16 +140,15 @@ void normed_skinny_product(const Cuda& cuda, Mat<const float> x, const int32_t* 
           "device products take rows of 16-byte pieces and even outputs");
   require_equal(x.cols, w.desc.in, "product: width of x");
   if (count == 0) return;
-  ScratchScope scratch(cuda);
-  bf16x1* const normed = half(scratch.half_rows(count, x.cols).data);
   launch_normed_skinny(
+      cuda,
       {.w = half(w.data),
        .n = static_cast<int>(w.desc.out),
        .k = static_cast<int>(w.desc.in),
        .rows = static_cast<int>(count)},
       NormedRows{
           .x = x.data, .ldx = x.stride, .rows = rows, .weight = norm.weight.data, .eps = norm.eps},
-      normed, scratch.take<float>(count), epilogue, cuda.stream, overlaps(cuda));
+      epilogue);
 }
 
 /// rms(x)·Wᵀ by role.

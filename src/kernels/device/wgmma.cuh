@@ -113,6 +113,37 @@ __device__ inline void pin_registers(float (&sums)[kCount]) {
 /// sums[64, n] += a[64, 16] * b[n, 16]^T, with n twice the number of sums. Thread t of the
 /// warpgroup holds, in sums[4 * j + 2 * h + i], row 16 * (t / 32) + 8 * h + t % 32 / 4 and
 /// column 8 * j + 2 * (t % 4) + i. The products are asynchronous: fence, products, commit, wait.
+__device__ inline void wgmma(float (&sums)[8], uint64_t a, uint64_t b) {
+  asm volatile(
+      "{\n"
+      ".reg .pred add;\n"
+      "setp.ne.b32 add, %10, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7}, "
+      "%8, %9, add, 1, 1, 0, 0;\n"
+      "}"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]), "+f"(sums[4]), "+f"(sums[5]),
+        "+f"(sums[6]), "+f"(sums[7])
+      : "l"(a), "l"(b), "n"(1)
+      : "memory");
+}
+
+__device__ inline void wgmma(float (&sums)[16], uint64_t a, uint64_t b) {
+  asm volatile(
+      "{\n"
+      ".reg .pred add;\n"
+      "setp.ne.b32 add, %18, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "%16, %17, add, 1, 1, 0, 0;\n"
+      "}"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]), "+f"(sums[4]), "+f"(sums[5]),
+        "+f"(sums[6]), "+f"(sums[7]), "+f"(sums[8]), "+f"(sums[9]), "+f"(sums[10]),
+        "+f"(sums[11]), "+f"(sums[12]), "+f"(sums[13]), "+f"(sums[14]), "+f"(sums[15])
+      : "l"(a), "l"(b), "n"(1)
+      : "memory");
+}
+
 __device__ inline void wgmma(float (&sums)[32], uint64_t a, uint64_t b) {
   asm volatile(
       "{\n"
