@@ -7,7 +7,6 @@
 #include <numeric>
 #include <random>
 
-#include "core/clock.h"
 #include "runtime/fake_engine.h"
 #include "runtime/memory.h"
 
@@ -51,6 +50,94 @@ double slope(const std::vector<double>& x, const std::vector<double>& y) {
   }
   return xx > 0 ? xy / xx : 0;
 }
+
+class LoadMeter {
+ public:
+  LoadMeter(Engine& engine, int64_t vocab_size, const LoadOptions& options)
+      : engine_(&engine), vocab_size_(vocab_size), options_(&options) {}
+
+  struct Round {
+    double prefill_tok_per_s = 0;
+    std::optional<double> decode_tok_per_s;
+  };
+  /// Requests that come together, each with an answer of the full length.
+  Round measure_round(int64_t concurrency) {
+    for (int64_t i = 0; i < concurrency; ++i) submit(options_->output_tokens);
+    const double begin = options_->now_ms();
+    double all_decode_at = 0;
+    double end_at = 0;
+    int64_t decoding = 0;
+    int64_t tokens = 0;
+    bool has_ended = false;
+    std::vector<int64_t> seen(static_cast<size_t>(concurrency));
+    while (!engine_->idle()) {
+      const bool all_decode = decoding == concurrency;
+      const std::vector<Event> events = engine_->step();
+      const double now = options_->now_ms();
+      for (const Event& event : events) {
+        // Ids follow one another: no two of one round are equal modulo its size.
+        if (seen[static_cast<size_t>(event.request) % seen.size()]++ == 0) ++decoding;
+        has_ended |= event.finish != FinishReason::none;
+      }
+      if (!all_decode && decoding == concurrency) {
+        all_decode_at = now;
+        if (has_ended) end_at = now;
+      } else if (all_decode && end_at == 0) {
+        tokens += static_cast<int64_t>(events.size());
+        if (has_ended) end_at = now;
+      }
+    }
+    Round round;
+    round.prefill_tok_per_s =
+        static_cast<double>(concurrency * options_->input_tokens) * 1e3 / (all_decode_at - begin);
+    if (end_at > all_decode_at) {
+      round.decode_tok_per_s = static_cast<double>(tokens) * 1e3 / (end_at - all_decode_at);
+    }
+    return round;
+  }
+
+  /// Tokens per second while each of `concurrency` clients sends its next request as the last one
+  /// is answered. Their first answers have random lengths, which spreads the ends of the others.
+  double measure_closed_loop(int64_t concurrency) {
+    const int64_t first = concurrency;  // answers until the counting begins
+    const int64_t last = concurrency * (options_->rounds + 1);
+    for (int64_t i = 0; i < concurrency; ++i) {
+      submit(1 + static_cast<int64_t>(random_() % static_cast<uint64_t>(options_->output_tokens)));
+    }
+    double begin = 0;
+    double end = 0;
+    int64_t ended = 0;
+    int64_t tokens = 0;
+    while (!engine_->idle()) {
+      const std::vector<Event> events = engine_->step();
+      if (ended >= first && ended < last) tokens += static_cast<int64_t>(events.size());
+      const int64_t before = ended;
+      for (const Event& event : events) ended += event.finish == FinishReason::none ? 0 : 1;
+      if (before < first && ended >= first) begin = options_->now_ms();
+      if (before < last && ended >= last) end = options_->now_ms();
+      if (ended >= last) continue;
+      for (int64_t i = before; i < ended; ++i) submit(options_->output_tokens);
+    }
+    return static_cast<double>(tokens) * 1e3 / (end - begin);
+  }
+
+ private:
+  void submit(int64_t output_tokens) {
+    Request request;
+    for (int64_t t = 0; t < options_->input_tokens; ++t) {
+      request.prompt_tokens.push_back(
+          static_cast<int32_t>(random_() % static_cast<uint64_t>(vocab_size_)));
+    }
+    request.sampling.max_tokens = output_tokens;
+    request.sampling.ignore_eos = true;
+    (void)engine_->submit(std::move(request));
+  }
+
+  Engine* engine_;
+  int64_t vocab_size_;
+  const LoadOptions* options_;
+  std::mt19937_64 random_{1};
+};
 
 }  // namespace
 
@@ -134,43 +221,18 @@ LoadBench measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& op
                        LoadBench bench) {
   bench.options = options;
   bench.backend = engine.load_stats().backend;
-  std::mt19937_64 random(1);
+  LoadMeter meter(engine, vocab_size, options);
   for (const int64_t concurrency : options.concurrency) {
     std::vector<double> decode;
     std::vector<double> prefill;
-    for (int round = 0; round < options.rounds; ++round) {
-      for (int64_t i = 0; i < concurrency; ++i) {
-        Request request;
-        for (int64_t t = 0; t < options.input_tokens; ++t) {
-          request.prompt_tokens.push_back(
-              static_cast<int32_t>(random() % static_cast<uint64_t>(vocab_size)));
-        }
-        request.sampling.max_tokens = options.output_tokens;
-        request.sampling.ignore_eos = true;
-        (void)engine.submit(std::move(request));
-      }
-      const Stopwatch clock;
-      double all_decode_at = 0;
-      double end_at = 0;
-      int64_t decoding = 0;
-      int64_t tokens = 0;
-      std::vector<int64_t> seen(static_cast<size_t>(concurrency));
-      while (!engine.idle()) {
-        for (const Event& event : engine.step()) {
-          const bool first = seen[static_cast<size_t>(event.request) % seen.size()]++ == 0;
-          decoding += first ? 1 : 0;
-          if (event.finish != FinishReason::none && end_at == 0) end_at = clock.ms();
-          if (all_decode_at > 0 && end_at == 0) ++tokens;
-        }
-        if (decoding == concurrency && all_decode_at == 0) all_decode_at = clock.ms();
-      }
-      prefill.push_back(static_cast<double>(concurrency * options.input_tokens) * 1e3 /
-                        all_decode_at);
-      decode.push_back(static_cast<double>(tokens) * 1e3 / (end_at - all_decode_at));
+    for (int i = 0; i < options.rounds; ++i) {
+      const LoadMeter::Round round = meter.measure_round(concurrency);
+      prefill.push_back(round.prefill_tok_per_s);
+      if (round.decode_tok_per_s) decode.push_back(*round.decode_tok_per_s);
     }
-    LoadLevel level{.concurrency = concurrency,
-                    .decode_tok_per_s = summarize(decode),
-                    .prefill_tok_per_s = summarize(prefill)};
+    LoadLevel level{.concurrency = concurrency, .prefill_tok_per_s = summarize(prefill)};
+    if (!decode.empty()) level.decode_tok_per_s = summarize(decode);
+    level.output_tok_per_s = meter.measure_closed_loop(concurrency);
     const auto rows = static_cast<double>(concurrency);
     const double context =
         static_cast<double>(options.input_tokens) + static_cast<double>(options.output_tokens) / 2;
@@ -233,10 +295,12 @@ std::string load_bench_json(const LoadBench& bench, const std::string& model,
   out["kv_token_bytes"] = bench.kv_token_bytes;
   out["levels"] = Json::array();
   for (const LoadLevel& l : bench.levels) {
-    out["levels"].push_back({{"concurrency", l.concurrency},
-                             {"decode_tok_per_s", summary_json(l.decode_tok_per_s)},
-                             {"limit_tok_per_s", l.limit_tok_per_s},
-                             {"prefill_tok_per_s", summary_json(l.prefill_tok_per_s)}});
+    out["levels"].push_back(
+        {{"concurrency", l.concurrency},
+         {"decode_tok_per_s", l.decode_tok_per_s ? summary_json(*l.decode_tok_per_s) : Json()},
+         {"limit_tok_per_s", l.limit_tok_per_s},
+         {"prefill_tok_per_s", summary_json(l.prefill_tok_per_s)},
+         {"output_tok_per_s", l.output_tok_per_s}});
   }
   return dump(out);
 }
@@ -244,16 +308,27 @@ std::string load_bench_json(const LoadBench& bench, const std::string& model,
 std::string load_bench_table(const LoadBench& bench) {
   std::string out = fmt::format(
       "{}; {} tokens in, {} out; roofs: read {:.1f} GB/s, products {:.0f} GFLOP/s\n\n"
-      "{:>12}{:>15}{:>10}{:>10}{:>10}{:>9}{:>16}\n",
+      "{:>12}{:>15}{:>10}{:>10}{:>10}{:>9}{:>16}{:>15}\n",
       bench.backend, bench.options.input_tokens, bench.options.output_tokens, bench.read_gb_per_s,
       bench.gflop_per_s, "concurrency", "decode tok/s", "p10", "p90", "limit", "of it",
-      "prefill tok/s");
+      "prefill tok/s", "output tok/s");
+  bool has_gap = false;
   for (const LoadLevel& l : bench.levels) {
-    out += fmt::format("{:>12}{:>15.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>7.0f} %{:>16.1f}\n",
-                       l.concurrency, l.decode_tok_per_s.median, l.decode_tok_per_s.p10,
-                       l.decode_tok_per_s.p90, l.limit_tok_per_s,
-                       100 * l.decode_tok_per_s.median / l.limit_tok_per_s,
-                       l.prefill_tok_per_s.median);
+    has_gap |= !l.decode_tok_per_s;
+    const std::string decode =
+        l.decode_tok_per_s ? fmt::format("{:>15.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>7.0f} %",
+                                         l.decode_tok_per_s->median, l.decode_tok_per_s->p10,
+                                         l.decode_tok_per_s->p90, l.limit_tok_per_s,
+                                         100 * l.decode_tok_per_s->median / l.limit_tok_per_s)
+                           : fmt::format("{:>15}{:>10}{:>10}{:>10.1f}{:>9}", "-", "-", "-",
+                                         l.limit_tok_per_s, "-");
+    out += fmt::format("{:>12}{}{:>16.1f}{:>15.1f}\n", l.concurrency, decode,
+                       l.prefill_tok_per_s.median, l.output_tok_per_s);
+  }
+  if (has_gap) {
+    out +=
+        "-: the first answer ended before the last prompt was prefilled; raise --output-len or "
+        "--max-num-batched-tokens\n";
   }
   return out;
 }

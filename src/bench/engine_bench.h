@@ -4,12 +4,14 @@
 /// how the throughput of a real model rises with the number of requests at the same time.
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "bench/machine.h"
 #include "bench/report.h"
 #include "bench/stats.h"
+#include "core/clock.h"
 #include "qvl/engine.h"
 
 namespace qvl {
@@ -37,14 +39,19 @@ struct LoadOptions {
   int64_t input_tokens = 128;
   int64_t output_tokens = 64;
   int rounds = 3;  ///< per level; each submits as many requests as run at the same time
+  /// Milliseconds from some moment on.
+  std::function<double()> now_ms = [watch = Stopwatch()] { return watch.ms(); };
 };
 
 /// One level of concurrency of a real model.
 struct LoadLevel {
   int64_t concurrency = 0;
-  Summary decode_tok_per_s;    ///< all sequences together, while all of them decode
-  Summary prefill_tok_per_s;   ///< all prompts together
-  double limit_tok_per_s = 0;  ///< decode: what memory and arithmetic measured in this run allow
+  /// All sequences together, while all of them decode; none if the first answer ended before the
+  /// last prompt was prefilled.
+  std::optional<Summary> decode_tok_per_s;
+  Summary prefill_tok_per_s;    ///< all prompts together, until the last one is prefilled
+  double output_tok_per_s = 0;  ///< closed loop: a request follows each answer; prefill included
+  double limit_tok_per_s = 0;   ///< decode: what memory and arithmetic measured in this run allow
 };
 
 struct LoadBench {

@@ -1,0 +1,52 @@
+#include "bench/engine_bench.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/fake_engine.h"
+
+namespace qvl {
+namespace {
+
+/// `concurrency` requests on a device that takes a millisecond for every step.
+LoadLevel measure(int64_t concurrency, int64_t step_tokens, const LoadOptions& options) {
+  const auto engine = make_fake_engine({.kv_pages = 1024}, {.max_num_seqs = concurrency,
+                                                            .max_step_tokens = step_tokens,
+                                                            .law_check = LawCheck::every_step});
+  LoadOptions timed = options;
+  timed.concurrency = {concurrency};
+  timed.now_ms = [&] { return static_cast<double>(engine->stats().steps); };
+  return measure_load(*engine, 1000, timed, {.read_gb_per_s = 1, .gflop_per_s = 1}).levels.at(0);
+}
+
+TEST(LoadBench, DecodeSpeedIsThatOfStepsInWhichAllSequencesDecode) {
+  const LoadLevel level = measure(4, 32, {.input_tokens = 64, .output_tokens = 100});
+  ASSERT_TRUE(level.decode_tok_per_s);
+  EXPECT_DOUBLE_EQ(level.decode_tok_per_s->median, 4000);
+  EXPECT_DOUBLE_EQ(level.decode_tok_per_s->p10, 4000);
+}
+
+TEST(LoadBench, DecodeSpeedIsUnknownIfAnswersEndBeforeTheLastPromptIsPrefilled) {
+  const LoadLevel level = measure(16, 32, {.input_tokens = 64, .output_tokens = 8});
+  EXPECT_FALSE(level.decode_tok_per_s);
+  EXPECT_GT(level.prefill_tok_per_s.median, 0);
+  const std::string table =
+      load_bench_table({.options = {.input_tokens = 64, .output_tokens = 8}, .levels = {level}});
+  EXPECT_NE(table.find("the first answer ended before the last prompt"), std::string::npos)
+      << table;
+}
+
+// A request is 64 rows of prompt and 7 of answer (the first token comes with the prompt's last
+// row); a step has 32 rows: 8 tokens in 71 rows are 3,606 of 32,000 rows each second.
+TEST(LoadBench, OutputSpeedHasThePrefillOfTheRequestsThatFollow) {
+  const LoadLevel level = measure(16, 32, {.input_tokens = 64, .output_tokens = 8, .rounds = 10});
+  EXPECT_NEAR(level.output_tok_per_s, 32'000.0 * 8 / 71, 60);
+}
+
+TEST(LoadBench, OneRequestAtATimeTakesItsStepsOfPrefillAndOnePerTokenAfter) {
+  const LoadLevel level = measure(1, 32, {.input_tokens = 64, .output_tokens = 9, .rounds = 5});
+  EXPECT_NEAR(level.decode_tok_per_s->median, 1000, 1e-9);
+  EXPECT_NEAR(level.output_tok_per_s, 9 * 1000.0 / (2 + 8), 1e-9);
+}
+
+}  // namespace
+}  // namespace qvl
