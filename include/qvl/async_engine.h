@@ -46,8 +46,8 @@ class EventStream {
 class AsyncEngine {
  public:
   struct Options {
-    /// Events that a reader may leave unread before its request pauses; it goes on when half of
-    /// them are read.
+    /// Events that a reader may leave unread before its request pauses, beside those of the step
+    /// under way; it goes on when half of them are read.
     size_t stream_events = 256;
   };
 
@@ -60,8 +60,8 @@ class AsyncEngine {
   /// All of these may be called from any thread.
   Status check(const Request& request) const;
   Admission& admission();
-  /// `on_events` is called on the engine's thread when a stream without unread events gets some;
-  /// it must return soon.
+  /// `on_events` is called on the engine's thread when a stream without unread events gets some,
+  /// while the device works on the next step if there is one; it must return soon.
   Result<EventStream> submit(Request request, std::function<void()> on_events = {});
   /// The same with room that was reserved before.
   Result<EventStream> submit(Request request, Admission::Ticket ticket,

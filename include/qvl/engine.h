@@ -140,7 +140,12 @@ class Engine {
 
   /// Does one step of work for all running requests. Empty when there is nothing to do: idle, or
   /// everything is paused.
-  virtual std::vector<Event> step() = 0;
+  std::vector<Event> step() {
+    return step([] {});
+  }
+  /// The same; calls `meanwhile` as soon as the device works on the step, for what must not keep it
+  /// waiting. Not called if there is nothing to do.
+  virtual std::vector<Event> step(const std::function<void()>& meanwhile) = 0;
   /// All answers of the request that have not ended end with FinishReason::cancelled in the next
   /// step; unknown ids are ignored.
   virtual void cancel(RequestId id) = 0;

@@ -205,8 +205,10 @@ class AsyncEngine::Impl {
       if (cancel_all) {
         for (const auto& [id, state] : live_) engine_->cancel(id);
       }
-      std::vector<Event> events = engine_->step();
-      for (Event& event : events) deliver(std::move(event));
+      std::vector<Event> events = engine_->step([this] { deliver(); });
+      if (!undelivered_.empty()) deliver();  // no step was made
+      undelivered_.swap(events);
+      if (engine_->idle() || engine_->stalled()) deliver();
       publish_stats();
       count_ended();
     }
@@ -253,6 +255,13 @@ class AsyncEngine::Impl {
   void pause(State& state, bool paused) {
     state.paused = paused;
     for (int i = 0; i < state.answers; ++i) engine_->pause_answer(state.id, i, paused);
+  }
+
+  /// Waking the readers of many streams takes longer than a device should wait: so the events of
+  /// a step go out while the next one is under way, if there is one.
+  void deliver() {
+    for (Event& event : undelivered_) deliver(std::move(event));
+    undelivered_.clear();
   }
 
   void deliver(Event event) {
@@ -306,7 +315,8 @@ class AsyncEngine::Impl {
   Options options_;
   std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();
   std::unordered_map<RequestId, StatePtr> live_;
-  int64_t ended_ = 0;  // streams, in this round
+  std::vector<Event> undelivered_;  // of the last step
+  int64_t ended_ = 0;               // streams, in this round
   Stopwatch clock_;
   double stats_at_ms_ = 0;
   mutable std::mutex stats_mutex_;

@@ -135,7 +135,7 @@ TEST(AsyncEngine, AReaderThatDoesNotKeepUpPausesItsOwnRequestOnly) {
   while (engine.stats().steps < 300) std::this_thread::sleep_for(1ms);
   std::vector<Event> events;
   ASSERT_TRUE(slow->take(events));
-  EXPECT_EQ(events.size(), 8U);
+  EXPECT_EQ(events.size(), 8U + 1);  // the step under way
   size_t tokens = events.size();
   while (slow->wait(events)) tokens += events.size();
   EXPECT_EQ(tokens, 300U);
@@ -150,7 +150,7 @@ TEST(AsyncEngine, ADeadlineEndsARequestEvenWhileItIsPaused) {
   ASSERT_TRUE(stream);
   ASSERT_TRUE(engine.wait_idle(60s));  // nobody reads
   FinishReason reason = FinishReason::none;
-  EXPECT_EQ(read_all(*stream, &reason).size(), 8U);
+  EXPECT_EQ(read_all(*stream, &reason).size(), 8U + 1);
   EXPECT_EQ(reason, FinishReason::deadline);
 }
 
@@ -217,6 +217,57 @@ TEST(AsyncEngine, ATicketChangesWithinItsOwnRoomAndStaysIfThereIsNone) {
   EXPECT_EQ(ticket->cost().answers, 2);
   EXPECT_EQ(admission.reserved().answers, 3);
   EXPECT_EQ(admission.tickets(), 2);
+}
+
+/// Knows whether it works on a step.
+class BusyDevice final : public Device {
+ public:
+  BusyDevice(const FakeDevice::Config& config, std::atomic<bool>& busy)
+      : inner_(config), busy_(&busy) {}
+  void start(const DeviceStep& step) override {
+    inner_.start(step);
+    *busy_ = true;
+  }
+  const StepResult& finish() override {
+    *busy_ = false;
+    return inner_.finish();
+  }
+
+ private:
+  FakeDevice inner_;
+  std::atomic<bool>* busy_;
+};
+
+TEST(AsyncEngine, TheDeviceDoesNotWaitForReadersToBeWoken) {
+  EngineModel model;
+  model.config.text.vocab_size = 1000;
+  model.plan = {.lines = {}, .max_model_len = 640, .kv_pages = 10, .notes = {}};
+  std::atomic<bool> busy = false;
+  auto device =
+      std::make_unique<BusyDevice>(FakeDevice::Config{.kv_pages = 10, .feature_rows = 4}, busy);
+  AsyncEngine engine(std::move(*make_engine(std::move(device), std::move(model), config())));
+  std::atomic<int> while_busy = 0;
+  std::atomic<int> while_idle = 0;
+  Request r;
+  r.prompt_tokens = {1, 2, 3};
+  r.sampling.max_tokens = 100;
+  EventStream stream;
+  std::mutex mutex;
+  std::vector<Event> events;
+  size_t tokens = 0;
+  const auto on_events = [&] {
+    ++(busy ? while_busy : while_idle);
+    const std::lock_guard lock(mutex);
+    while (stream.take(events) && !events.empty()) tokens += events.size();
+  };
+  {
+    const std::lock_guard lock(mutex);
+    stream = std::move(*engine.submit(r, on_events));
+  }
+  ASSERT_TRUE(engine.wait_idle(60s));
+  EXPECT_EQ(tokens, 100U);
+  EXPECT_EQ(while_busy, 99);
+  EXPECT_EQ(while_idle, 1);  // the last token: no step follows
 }
 
 class BrokenDevice final : public Device {

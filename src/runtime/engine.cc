@@ -95,7 +95,7 @@ class EngineImpl final : public Engine {
                          {.max_tokens = longest(), .max_patches = config_.max_patches});
   }
   Admission& admission() override { return admission_; }
-  std::vector<Event> step() override;
+  std::vector<Event> step(const std::function<void()>& meanwhile) override;
   void cancel(RequestId id) override;
   void cancel_answer(RequestId id, int index) override;
   void pause_answer(RequestId id, int index, bool paused) override;
@@ -400,7 +400,7 @@ void EngineImpl::forget(TaskId id) {
   if (--request->second.unfinished == 0) requests_.erase(request);
 }
 
-std::vector<Event> EngineImpl::step() {
+std::vector<Event> EngineImpl::step(const std::function<void()>& meanwhile) {
   std::vector<Event> events;
   if (!failure_.empty()) return events;
   try {
@@ -414,6 +414,7 @@ std::vector<Event> EngineImpl::step() {
     }
     const StepPlan& now = scheduler_.start();
     launch(now);
+    meanwhile();
     if (!speculates()) plan(events);  // the step after it, while the device works
     take(now, device_->finish(), events);
   } catch (const std::exception& error) {
