@@ -117,6 +117,7 @@ HttpServerOptions server_options(const ServeFlags& flags, Metrics& metrics, Acce
     options.max_connections = static_cast<size_t>(flags.max_connections);
     options.max_connections_per_local_peer = options.max_connections;
   }
+  options.max_connections_per_peer = static_cast<size_t>(flags.max_connections_per_address);
   if (flags.max_body_bytes > 0)
     options.limits.body_bytes = static_cast<uint64_t>(flags.max_body_bytes);
   options.on_request = [&metrics, log](const AccessRecord& record) {

@@ -363,6 +363,10 @@ std::vector<Group> groups() {
            honour("--allowed-hosts", &F::allowed_hosts,
                   "names that the server answers to beside its addresses; * is every name"),
            honour("--max-connections", &F::max_connections, "open connections", {1, 1e6}),
+           honour("--max-connections-per-address", &F::max_connections_per_address,
+                  "open connections of one address, or one /64 network of IPv6, but not of this "
+                  "machine's own",
+                  {1, 1e6}),
            honour(size, "--max-body-bytes", &F::max_body_bytes, "largest request, such as 64MiB"),
            warn(list, "--allowed-methods", "those of the routes are allowed", "*"),
            warn(list, "--allowed-headers", "those that the routes read are allowed", "*"),

@@ -80,6 +80,7 @@ TEST(ServeFlagTable, EveryFlagHasTheFieldOfItsName) {
       "--vision-slice-ms 8.5 --max-num-queued-reqs 9 --max-num-queued-tokens 10 "
       "--max-media-bytes 11 --request-timeout 12 --shutdown-timeout 13 --host h --port 14 --uds u "
       "--api-key k --allowed-origins o --allowed-hosts p --max-connections 15 "
+      "--max-connections-per-address 20 "
       "--max-body-bytes 16 --seed 17 --uvicorn-log-level debug");
   ASSERT_EQ(o.error, "");
   const ServeFlags& f = o.flags;
@@ -105,6 +106,7 @@ TEST(ServeFlagTable, EveryFlagHasTheFieldOfItsName) {
   EXPECT_EQ(f.allowed_origins, Lines({"o"}));
   EXPECT_EQ(f.allowed_hosts, Lines({"p"}));
   EXPECT_EQ(f.max_connections, 15);
+  EXPECT_EQ(f.max_connections_per_address, 20);
   EXPECT_EQ(f.max_body_bytes, 16);
   EXPECT_EQ(f.seed, 17);
   EXPECT_EQ(f.log_level, "debug");

@@ -68,7 +68,8 @@ struct ServeFlags {
   std::vector<std::string> allowed_hosts;
   bool open_without_key = false;
   int64_t max_connections = 0;  ///< 0: as the server chooses
-  int64_t max_body_bytes = 0;   ///< 0: as the server chooses
+  int64_t max_connections_per_address = 64;
+  int64_t max_body_bytes = 0;  ///< 0: as the server chooses
 
   // Logs
   bool enable_log_requests = false;
