@@ -114,6 +114,8 @@ struct EngineStats {
   int64_t feature_queries = 0;   ///< pictures looked up
   int64_t feature_hits = 0;      ///< and found
   int64_t vision_passes = 0;     ///< of the tower; several pictures may share one
+  int64_t vision_tokens = 0;     ///< of pictures that it has made
+  int64_t corrupted = 0;         ///< answers ended by logits that are not numbers
   int64_t drafts = 0;            ///< tokens guessed by speculation
   int64_t accepted_drafts = 0;   ///< and right
   double device_ms = 0;          ///< steps under way

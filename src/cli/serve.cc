@@ -213,6 +213,9 @@ int serve(const ServeFlags& flags) {
   const MemoryPlan& plan = (*loaded)->memory_plan();
   fmt::print(stderr, "{}", plan.text());
   const auto engine = std::make_shared<AsyncEngine>(std::move(*loaded));
+  metrics.set_memory(
+      engine->load_stats().backend.starts_with("cuda") ? MemoryPlace::gpu : MemoryPlace::host,
+      engine->memory_plan());
   metrics.set_kv_cache_size(kPageTokens, engine->memory_plan().kv_pages);
   api.set_engine(engine, std::min(engine->memory_plan().max_model_len,
                                   engine->memory_plan().kv_pages * kPageTokens));

@@ -270,6 +270,41 @@ TEST(AsyncEngine, TheDeviceDoesNotWaitForReadersToBeWoken) {
   EXPECT_EQ(while_idle, 1);  // the last token: no step follows
 }
 
+/// Its logits are not numbers.
+class NanDevice final : public Device {
+ public:
+  explicit NanDevice(const FakeDevice::Config& config) : inner_(config) {}
+  void start(const DeviceStep& step) override { inner_.start(step); }
+  const StepResult& finish() override {
+    result_ = inner_.finish();
+    for (Sample& sample : result_.tokens) sample.token = -1;
+    return result_;
+  }
+
+ private:
+  FakeDevice inner_;
+  StepResult result_;
+};
+
+TEST(AsyncEngine, AnAnswerWhoseLogitsAreNotNumbersEndsWithAnErrorAndIsCounted) {
+  EngineModel model;
+  model.config.text.vocab_size = 1000;
+  model.plan = {.lines = {}, .max_model_len = 640, .kv_pages = 10, .notes = {}};
+  auto device = std::make_unique<NanDevice>(FakeDevice::Config{.kv_pages = 10, .feature_rows = 4});
+  AsyncEngine engine(std::move(*make_engine(std::move(device), std::move(model), config())));
+  Request r;
+  r.prompt_tokens = {1, 2, 3};
+  for (int i = 0; i < 2; ++i) {
+    Result<EventStream> stream = engine.submit(r);
+    ASSERT_TRUE(stream);
+    FinishReason reason = FinishReason::none;
+    EXPECT_TRUE(read_all(*stream, &reason).empty());
+    EXPECT_EQ(reason, FinishReason::error);
+  }
+  expect_nothing_left(engine);
+  EXPECT_EQ(engine.stats().corrupted, 2);
+}
+
 class BrokenDevice final : public Device {
  public:
   void start(const DeviceStep&) override {}

@@ -249,6 +249,7 @@ EngineStats EngineImpl::stats() const {
   stats.feature_queries = c.feature_queries;
   stats.feature_hits = c.feature_hits;
   stats.vision_passes = c.vision_passes;
+  stats.vision_tokens = c.vision_tokens;
   return stats;
 }
 
@@ -356,7 +357,10 @@ void EngineImpl::take_token(Job& job, const Sample& sample, std::vector<Event>& 
     scheduler_.finish(task);
     finish(job, reason, std::move(event), events);
   };
-  if (sample.token < 0) return end(FinishReason::error);
+  if (sample.token < 0) {
+    ++stats_.corrupted;
+    return end(FinishReason::error);
+  }
   if (ends_answer(job.sampling, sample.token) && before >= job.sampling.min_tokens) {
     event.stop_cause = is_eos(job.sampling, sample.token) ? StopCause::eos : StopCause::stop_token;
     event.stop_token = sample.token;

@@ -454,6 +454,7 @@ const StepPlan& Scheduler::start() {
     pass_->next_layer += under_way_.vision_layers;
     if (under_way_.vision_ends) {
       for (const PageKey& key : pass_->keys) features_.set_ready(key);
+      counters_.vision_tokens += pass_->patches / config_.merge_unit;
       pass_.reset();
     }
   }

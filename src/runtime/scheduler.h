@@ -148,6 +148,7 @@ struct SchedulerCounters {
   int64_t feature_queries = 0;
   int64_t feature_hits = 0;  ///< pictures whose features were there
   int64_t vision_passes = 0;
+  int64_t vision_tokens = 0;  ///< of passes that have ended
   int64_t abandoned_passes = 0;
 };
 

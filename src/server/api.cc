@@ -169,8 +169,10 @@ Result<Api::Impl::Prepared> Api::Impl::prepare(Kind kind, const Loaded& loaded,
       count_refusal(one.error().code);
       return one.error();
     }
-    metrics_->observe_media(MediaStage::decode, one->media.decode_ms / 1e3);
-    metrics_->observe_media(MediaStage::preprocess, one->media.resize_ms / 1e3);
+    if (!one->request.media.empty()) {
+      metrics_->observe_media(MediaStage::decode, one->media.decode_ms / 1e3);
+      metrics_->observe_media(MediaStage::preprocess, one->media.resize_ms / 1e3);
+    }
     head.id = make_id("chatcmpl-");
     reply = chat_reply(*chat, *one, std::move(head));
     prepared.push_back(std::move(*one));
@@ -210,6 +212,7 @@ void Api::Impl::answer(Kind kind, const Loaded& loaded, const HttpRequest& reque
     return refuse(writer, prepared.error());
   }
   const bool is_stream = reply.request.stream;
+  const int64_t max_tokens = reply.request.max_tokens.value_or(0);
   std::function<void(const FinishedRequest&)> on_finished;
   if (options_.on_finished) {
     on_finished = [this, id = request.id](const FinishedRequest& finished) {
@@ -219,6 +222,7 @@ void Api::Impl::answer(Kind kind, const Loaded& loaded, const HttpRequest& reque
   const auto live = std::make_shared<LiveReply>(
       LiveReply::Parts{.reply = Reply(std::move(reply), loaded.model.processor->tokenizer()),
                        .is_stream = is_stream,
+                       .max_tokens = max_tokens,
                        .writer = writer,
                        .pool = &text_pool_,
                        .metrics = metrics_,
@@ -351,13 +355,16 @@ void Api::Impl::publish_metrics() {
     metrics_->set_kv_cache(static_cast<double>(now.pages.owned) /
                            static_cast<double>(now.pages.total));
   }
-  metrics_->add_step(now.prompt_tokens - before.prompt_tokens, now.prefix_hits - before.prefix_hits,
-                     now.generated_tokens - before.generated_tokens);
+  metrics_->add_steps(now.steps - before.steps, now.prompt_tokens - before.prompt_tokens,
+                      now.prefix_hits - before.prefix_hits,
+                      now.generated_tokens - before.generated_tokens);
   metrics_->add_prefix_cache(now.prefix_queries - before.prefix_queries,
                              now.prefix_hits - before.prefix_hits);
   metrics_->add_media_cache(now.feature_queries - before.feature_queries,
                             now.feature_hits - before.feature_hits);
+  metrics_->add_encoder_tokens(now.vision_tokens - before.vision_tokens);
   metrics_->add_preemptions(now.preemptions - before.preemptions);
+  metrics_->add_corrupted_requests(now.corrupted - before.corrupted);
   const double seconds = since_published_.ms() / 1e3;
   if (seconds > 0) {
     const auto ended = static_cast<double>(now.ended - before.ended);

@@ -103,6 +103,7 @@ void LiveReply::observe(size_t choice, const Event& event) {
   f.queue = std::max(f.queue, event.timings.queue_ms * kMs);
   f.prefill = std::max(f.prefill, (event.timings.first_token_ms - event.timings.queue_ms) * kMs);
   f.decode = std::max(f.decode, event.timings.decode_ms * kMs);
+  vision_ms_ = std::max(vision_ms_, event.timings.vision_ms);
   f.prompt_tokens = event.usage.prompt_tokens;
   f.computed_prompt_tokens = event.usage.prompt_tokens - event.usage.cached_tokens;
   f.generation_tokens += event.usage.completion_tokens;
@@ -145,7 +146,9 @@ void LiveReply::end() {
 
 void LiveReply::close() {
   finished_.n = std::max<int64_t>(1, static_cast<int64_t>(times_.size()));
+  finished_.max_tokens = parts_.max_tokens;
   parts_.metrics->observe_finished(finished_);
+  if (vision_ms_ > 0) parts_.metrics->observe_media(MediaStage::encode, vision_ms_ * kMs);
   if (parts_.on_finished) parts_.on_finished(finished_);
   ended_ = true;
   streams_.clear();

@@ -24,6 +24,7 @@ class LiveReply : public std::enable_shared_from_this<LiveReply> {
   struct Parts {
     Reply reply;
     bool is_stream = false;
+    int64_t max_tokens = 0;  ///< that the request asks for; 0: it says nothing
     ResponseWriter writer;
     WorkerPool* pool = nullptr;  ///< where text is made; outlives the reply
     Metrics* metrics = nullptr;  ///< outlives the reply
@@ -62,6 +63,7 @@ class LiveReply : public std::enable_shared_from_this<LiveReply> {
   std::deque<std::string> frames_;
   bool begun_ = false;
   bool ended_ = false;
+  double vision_ms_ = 0;
   FinishedRequest finished_;
 };
 

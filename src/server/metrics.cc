@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <string_view>
 
 #include "server/process_usage.h"
@@ -83,12 +84,17 @@ size_t finish_index(FinishReason reason) {
 }
 
 /// Words of enums, in the order of their values.
-constexpr std::array kImageCacheLevels = {"gpu", "host", "disk"};
-constexpr std::array kMediaRefusals = {"too_large", "not_decodable", "not_supported",
-                                       "not_reachable"};
-constexpr std::array kMemoryPools = {"weights", "kv",      "encoder", "activations",
-                                     "graphs",  "context", "free"};
+constexpr std::array kMediaRefusals = {"too_large", "not_decodable", "not_supported"};
 constexpr std::array kMethods = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH", "-"};
+
+/// "KV cache" -> "kv_cache"
+std::string label_value(std::string_view words) {
+  std::string out;
+  for (const char c : words) {
+    out += c == ' ' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return out;
+}
 
 std::string known_method(std::string_view method) {
   return std::ranges::find(kMethods, method) == kMethods.end() ? "other" : std::string(method);
@@ -150,10 +156,10 @@ struct Metrics::Families {
       gauge("vllm:gpu_cache_usage_perc", "Former name of vllm:kv_cache_usage_perc.");
   Gauge& swapped = gauge("vllm:num_requests_swapped", "Always 0: nothing is swapped.");
   Family<Gauge>& cache_config = gauges("vllm:cache_config_info", "Size of the KV cache.");
-  std::array<Gauge*, kMemoryPools.size()> gpu_memory =
-      each(gauges("qvl:gpu_memory_bytes", "Device memory."), "pool", kMemoryPools);
-  std::array<Gauge*, kMemoryPools.size()> host_memory =
-      each(gauges("qvl:host_memory_bytes", "Host memory."), "pool", kMemoryPools);
+  Family<Gauge>& gpu_memory =
+      gauges("qvl:gpu_memory_bytes", "Memory of the GPU that the engine has reserved.");
+  Family<Gauge>& host_memory =
+      gauges("qvl:host_memory_bytes", "Memory of the machine that the engine has reserved.");
 
   Counter& prompt_tokens =
       counter("vllm:prompt_tokens_total", "Prompt tokens, computed or taken from a cache.");
@@ -217,25 +223,21 @@ struct Metrics::Families {
   Histogram& request_max_tokens =
       histogram("vllm:request_params_max_tokens", "Limit that a request sets.", count_buckets);
 
-  std::array<Histogram*, 4> media_stages = {
-      &histogram("qvl:media_fetch_seconds", "Fetching one picture or video.", media_buckets()),
-      &histogram("qvl:media_decode_seconds", "Decoding one picture or video.", media_buckets()),
-      &histogram("qvl:preprocess_seconds", "Resizing and cutting one picture into patches.",
+  std::array<Histogram*, 3> media_stages = {
+      &histogram("qvl:media_decode_seconds", "Decoding the pictures of a request.",
                  media_buckets()),
-      &histogram("qvl:encoder_seconds", "One picture in the vision tower.", media_buckets())};
-  Histogram& encoder_batch = histogram("qvl:encoder_batch_tokens",
-                                       "Tokens of one run of the vision tower.", step_buckets());
-  Counter& encoder_tokens = counter("qvl:encoder_tokens_total", "Tokens of the vision tower.");
-  std::array<Counter*, kImageCacheLevels.size()> image_hits =
-      each(counters("qvl:image_cache_hits_total", "Pictures found in a cache."), "level",
-           kImageCacheLevels);
+      &histogram("qvl:preprocess_seconds",
+                 "Resizing the pictures of a request and cutting them into patches.",
+                 media_buckets()),
+      &histogram("qvl:encoder_seconds", "The pictures of a request in the vision tower.",
+                 media_buckets())};
+  Counter& encoder_tokens =
+      counter("qvl:encoder_tokens_total", "Tokens of pictures that the vision tower has made.");
   std::array<Counter*, kMediaRefusals.size()> refusals =
       each(counters("qvl:media_rejected_total", "Pictures and videos refused, by reason."),
            "reason", kMediaRefusals);
   Counter& repetition_stops =
       counter("qvl:repetition_stops_total", "Answers ended because they repeated themselves.");
-  Counter& grammar_failures =
-      counter("qvl:grammar_failures_total", "Schemas and grammars that could not be used.");
 
   Family<Counter>& http_requests = counters("http_requests_total", "HTTP requests.");
   Family<Histogram>& http_seconds =
@@ -289,16 +291,18 @@ void Metrics::set_kv_cache_size(int64_t block_tokens, int64_t blocks) {
   families_->cache_config.Add(labels).Set(1);
 }
 
-void Metrics::set_gpu_memory(MemoryPool pool, int64_t bytes) {
-  families_->gpu_memory[static_cast<size_t>(pool)]->Set(static_cast<double>(bytes));
+void Metrics::set_memory(MemoryPlace place, const MemoryPlan& plan) {
+  Family<Gauge>& family =
+      place == MemoryPlace::gpu ? families_->gpu_memory : families_->host_memory;
+  const auto set = [&](std::string_view pool, int64_t bytes) {
+    family.Add(families_->with("pool", label_value(pool))).Set(static_cast<double>(bytes));
+  };
+  for (const MemoryPlan::Line& line : plan.lines) set(line.what, line.bytes);
+  set("free", plan.limit_bytes - plan.total_bytes());
 }
 
-void Metrics::set_host_memory(MemoryPool pool, int64_t bytes) {
-  families_->host_memory[static_cast<size_t>(pool)]->Set(static_cast<double>(bytes));
-}
-
-void Metrics::add_step(int64_t computed_prompt_tokens, int64_t cached_prompt_tokens,
-                       int64_t generation_tokens) {
+void Metrics::add_steps(int64_t steps, int64_t computed_prompt_tokens, int64_t cached_prompt_tokens,
+                        int64_t generation_tokens) {
   const auto computed = static_cast<double>(computed_prompt_tokens);
   const auto cached = static_cast<double>(cached_prompt_tokens);
   const auto generated = static_cast<double>(generation_tokens);
@@ -307,7 +311,9 @@ void Metrics::add_step(int64_t computed_prompt_tokens, int64_t cached_prompt_tok
   families_->cache_hit_tokens.Increment(cached);
   families_->cached_tokens.Increment(cached);
   families_->generation_tokens.Increment(generated);
-  families_->step_tokens.Observe(computed + cached + generated);
+  for (int64_t i = 0; i < steps; ++i) {
+    families_->step_tokens.Observe((computed + cached + generated) / static_cast<double>(steps));
+  }
 }
 
 void Metrics::add_prefix_cache(int64_t queried_tokens, int64_t hit_tokens) {
@@ -349,25 +355,21 @@ void Metrics::observe_finished(const FinishedRequest& request) {
 }
 
 void Metrics::add_repetition_stop() { families_->repetition_stops.Increment(); }
-void Metrics::add_grammar_failure() { families_->grammar_failures.Increment(); }
-void Metrics::add_corrupted_request() { families_->corrupted.Increment(); }
+void Metrics::add_corrupted_requests(int64_t count) {
+  families_->corrupted.Increment(static_cast<double>(count));
+}
 
 void Metrics::observe_media(MediaStage stage, double seconds) {
   families_->media_stages[static_cast<size_t>(stage)]->Observe(seconds);
 }
 
-void Metrics::observe_encoder_batch(int64_t tokens) {
-  families_->encoder_batch.Observe(static_cast<double>(tokens));
-  families_->encoder_tokens.Increment(static_cast<double>(tokens));
+void Metrics::add_encoder_tokens(int64_t count) {
+  families_->encoder_tokens.Increment(static_cast<double>(count));
 }
 
 void Metrics::add_media_cache(int64_t queried_items, int64_t hit_items) {
   families_->media_queries.Increment(static_cast<double>(queried_items));
   families_->media_hits.Increment(static_cast<double>(hit_items));
-}
-
-void Metrics::add_image_cache_hit(ImageCacheLevel level) {
-  families_->image_hits[static_cast<size_t>(level)]->Increment();
 }
 
 void Metrics::add_media_refusal(MediaRefusal refusal) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "qvl/memory_plan.h"
 #include "qvl/request.h"
 #include "server/connection.h"
 #include "server/router.h"
@@ -20,10 +21,10 @@ struct MetricsOptions {
   int64_t max_model_len = 4096;  ///< buckets of token counts go up to here
 };
 
-enum class MediaStage { fetch, decode, preprocess, encode };
-enum class ImageCacheLevel { gpu, host, disk };
-enum class MediaRefusal { too_large, not_decodable, not_supported, not_reachable };
-enum class MemoryPool { weights, kv, encoder, activations, graphs, context, free };
+/// `encode`: all pictures of a request.
+enum class MediaStage { decode, preprocess, encode };
+enum class MediaRefusal { too_large, not_decodable, not_supported };
+enum class MemoryPlace { gpu, host };
 
 /// One request of the engine, when it is over. Times in seconds.
 struct FinishedRequest {
@@ -52,13 +53,13 @@ class Metrics {
   void set_requests(int64_t running, int64_t waiting_for_capacity, int64_t deferred);
   void set_kv_cache(double used_share);
   void set_kv_cache_size(int64_t block_tokens, int64_t blocks);
-  void set_gpu_memory(MemoryPool pool, int64_t bytes);
-  void set_host_memory(MemoryPool pool, int64_t bytes);
+  /// What the engine has reserved, by line of its plan, and what is left of the limit.
+  void set_memory(MemoryPlace place, const MemoryPlan& plan);
 
-  /// One engine step: prompt tokens that it computed, those that the prefix cache had for requests
-  /// that began in it, and tokens it generated.
-  void add_step(int64_t computed_prompt_tokens, int64_t cached_prompt_tokens,
-                int64_t generation_tokens);
+  /// Steps of the engine: prompt tokens that they computed, those that the prefix cache had for
+  /// requests that began in them, and tokens they generated. Tokens by step are spread evenly.
+  void add_steps(int64_t steps, int64_t computed_prompt_tokens, int64_t cached_prompt_tokens,
+                 int64_t generation_tokens);
   void add_prefix_cache(int64_t queried_tokens, int64_t hit_tokens);
   void add_preemptions(int64_t count);
 
@@ -67,14 +68,12 @@ class Metrics {
   void observe_inter_token(double seconds);
   void observe_finished(const FinishedRequest& request);
   void add_repetition_stop();
-  void add_grammar_failure();
-  void add_corrupted_request();
+  void add_corrupted_requests(int64_t count);
 
   // Pictures and videos.
   void observe_media(MediaStage stage, double seconds);
-  void observe_encoder_batch(int64_t tokens);
+  void add_encoder_tokens(int64_t count);
   void add_media_cache(int64_t queried_items, int64_t hit_items);
-  void add_image_cache_hit(ImageCacheLevel level);
   void add_media_refusal(MediaRefusal refusal);
 
   // HTTP.

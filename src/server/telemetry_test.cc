@@ -124,26 +124,21 @@ TEST(Metrics, WhatDashboardsAndRoutersReadIsThereFromTheStart) {
                            "vllm:inter_token_latency_seconds_count",
                            "vllm:time_per_output_token_seconds_count",
                            "vllm:e2e_request_latency_seconds_count",
-                           "qvl:media_fetch_seconds_count",
                            "qvl:media_decode_seconds_count",
                            "qvl:preprocess_seconds_count",
                            "qvl:encoder_seconds_count",
                            "qvl:encoder_tokens_total",
-                           "qvl:encoder_batch_tokens_count",
-                           "qvl:image_cache_hits_total",
                            "qvl:media_rejected_total",
-                           "qvl:gpu_memory_bytes",
-                           "qvl:host_memory_bytes",
-                           "qvl:repetition_stops_total",
-                           "qvl:grammar_failures_total"}) {
+                           "qvl:repetition_stops_total"}) {
     EXPECT_TRUE(has(text, "\n" + std::string(name) + "{")) << name;
   }
 }
 
-TEST(Metrics, AStepCountsComputedCachedAndGeneratedTokens) {
+TEST(Metrics, StepsCountComputedCachedAndGeneratedTokens) {
   Metrics metrics({.model_name = "m"});
-  metrics.add_step(100, 28, 4);
-  metrics.add_step(0, 0, 5);
+  metrics.add_steps(1, 100, 28, 4);
+  metrics.add_steps(5, 0, 0, 5);
+  metrics.add_steps(0, 0, 0, 0);  // nothing was done
   const std::string text = metrics.text();
   const auto value = [&](const std::string& name, const std::string& labels = "") {
     const std::string start = name + "{engine=\"0\",model_name=\"m\"" + labels + "} ";
@@ -156,7 +151,23 @@ TEST(Metrics, AStepCountsComputedCachedAndGeneratedTokens) {
   EXPECT_EQ(value("vllm:prompt_tokens_by_source_total", ",source=\"local_cache_hit\""), 28);
   EXPECT_EQ(value("vllm:generation_tokens_total"), 9);
   EXPECT_EQ(value("vllm:iteration_tokens_total_sum"), 137);
-  EXPECT_EQ(value("vllm:iteration_tokens_total_count"), 2);
+  EXPECT_EQ(value("vllm:iteration_tokens_total_count"), 6);
+}
+
+TEST(Metrics, MemoryIsThatOfThePlanAndWhatIsLeft) {
+  Metrics metrics({.model_name = "m"});
+  const MemoryPlan plan = {
+      .lines = {{"weights", 600, ""}, {"KV cache", 300, ""}}, .limit_bytes = 1000, .notes = {}};
+  metrics.set_memory(MemoryPlace::host, plan);
+  const std::string text = metrics.text();
+  const std::string start = "\nqvl:host_memory_bytes{engine=\"0\",model_name=\"m\",pool=";
+  EXPECT_TRUE(has(text, start + "\"weights\"} 600\n")) << text;
+  EXPECT_TRUE(has(text, start + "\"kv_cache\"} 300\n"));
+  EXPECT_TRUE(has(text, start + "\"free\"} 100\n"));
+  EXPECT_FALSE(has(text, "qvl:gpu_memory_bytes{"));
+  metrics.set_memory(MemoryPlace::gpu, plan);
+  EXPECT_TRUE(has(metrics.text(),
+                  "\nqvl:gpu_memory_bytes{engine=\"0\",model_name=\"m\",pool=\"free\"} 100\n"));
 }
 
 TEST(Metrics, AFinishedRequestIsCountedOnceInEachFamily) {

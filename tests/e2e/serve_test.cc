@@ -416,14 +416,29 @@ TEST(ServeMetrics, CountWhatWasAnswered) {
   EXPECT_EQ(sample(text, "vllm:kv_cache_usage_perc{"), 0);
   EXPECT_GT(sample(text, "vllm:e2e_request_latency_seconds_sum{"), 0);
   EXPECT_EQ(sample(text, "vllm:cache_config_info{"), 1);
+  EXPECT_EQ(sample(text, "vllm:request_params_max_tokens_sum{"), 14);
+  EXPECT_EQ(sample(text, "vllm:corrupted_requests_total{"), 0);
+  EXPECT_EQ(sample(text, "qvl:encoder_tokens_total{"), 0);
+  const std::string weights = "pool=\"weights\"} ";
+  const size_t bytes = text.find(weights, text.find("\nqvl:host_memory_bytes{"));
+  ASSERT_NE(bytes, std::string::npos) << text;
+  EXPECT_GT(std::stod(text.substr(bytes + weights.size())), 1e6);
   EXPECT_NE(text.find("reason=\"not_supported\"} 1\n"), std::string::npos);
 
   // The engine is told to cancel an answer that a stop string ends; it has not been aborted.
   const Json stopped =
       chat_body({picture_part(kSign), text_part(kQuestion)}, {{"temperature", 0}, {"stop", "A"}});
   EXPECT_EQ(post(server.address(), kChat, stopped).json()["choices"][0]["stop_reason"], "A");
+  // The picture has as many tokens as usage says; a second time they come from the cache.
+  const HttpReply again = post(server.address(), kChat, stopped);
+  const Json tokens = again.json()["usage"]["prompt_tokens_details"]["image_tokens"];
+  EXPECT_TRUE(eventually([&] {
+    return sample(metrics(), "qvl:encoder_tokens_total{") == tokens.get<double>();
+  })) << metrics();
+  EXPECT_EQ(sample(metrics(), "qvl:encoder_seconds_count{"), 1);
+  EXPECT_EQ(sample(metrics(), "qvl:media_decode_seconds_count{"), 2);
   const std::string stops = "vllm:request_success_total{engine=\"0\",finished_reason=\"stop\"";
-  EXPECT_TRUE(eventually([&] { return sample(metrics(), stops) == 1; })) << metrics();
+  EXPECT_TRUE(eventually([&] { return sample(metrics(), stops) == 2; })) << metrics();
 }
 
 TEST_F(ServeTest, ARequestIdComesBack) {
