@@ -29,6 +29,11 @@ using namespace std::chrono_literals;
 /// A context that most requests fit in and most machines hold; --max-model-len asks for more.
 constexpr int64_t kDefaultContext = 32'768;
 constexpr int64_t kDefaultSequences = 16;
+/// Of those that decode pictures: one for so many cores, within bounds. Each reserves room for the
+/// largest picture (100 MB) out of kMediaBytes until its own is decoded.
+constexpr int kCoresPerMediaThread = 4;
+constexpr int kFewestMediaThreads = 2;
+constexpr int kMostMediaThreads = 4;
 constexpr int64_t kMediaBytes = int64_t{1} << 30;
 /// Exit status after an error that only a new process can get over.
 constexpr int kBrokenDevice = 86;
@@ -131,6 +136,8 @@ Result<ApiOptions> api_options(const ServeFlags& flags, const Prepared& prepared
   ApiOptions options;
   options.version = QVL_VERSION;
   options.created = std::time(nullptr);
+  options.media_threads =
+      std::clamp(affinity_cores() / kCoresPerMediaThread, kFewestMediaThreads, kMostMediaThreads);
   options.honours_priority = flags.scheduling_policy == "priority";
   options.request_timeout_ms = flags.request_timeout_s * 1e3;
   options.model = {.processor = &prepared.processor,
