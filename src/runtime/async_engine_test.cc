@@ -94,6 +94,7 @@ TEST(AsyncEngine, RandomCancelsInEveryPhaseLeaveNothingBehind) {
   const uint64_t cancels = wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : 20'000;
   AsyncEngine engine(make_fake_engine(kSmall, config()));
   std::vector<std::thread> readers;
+  readers.reserve(6);
   std::atomic<uint64_t> next{0};
   std::atomic<int64_t> cancelled{0};
   for (int reader = 0; reader < 6; ++reader) {
