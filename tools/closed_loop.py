@@ -88,7 +88,7 @@ class Requests:
     def next(self, first):
         args, rng = self.args, self.rng
         body = {'model': args.model, 'max_tokens': rng.randint(1, args.output_len) if first else args.output_len,
-                'ignore_eos': True, 'stream': True, 'stream_options': {'include_usage': True}}
+                'temperature': args.temperature, 'ignore_eos': True, 'stream': True, 'stream_options': {'include_usage': True}}
         if args.picture:
             data = base64.b64encode(vary(rng.choice(self.pictures), rng.getrandbits(32))).decode()
             text = ''.join(' ' + word for word in rng.choices(self.words, k=args.input_len))
@@ -333,6 +333,7 @@ def main():
     parser.add_argument('--input-len', type=int, default=512, help='tokens of the prompt; with --picture, words beside it')
     parser.add_argument('--output-len', type=int, default=128, help='tokens of the answer')
     parser.add_argument('--picture', help='size of one JPEG in each request, such as 1024x768')
+    parser.add_argument('--temperature', type=float, default=0, help='of the answers; 0, as in qvl bench engine: the likeliest token')
     parser.add_argument('--seconds', type=float, default=8, help='that are counted')
     parser.add_argument('--processes', type=int, default=max(1, min(8, (os.cpu_count() or 1) // 2)), help='of clients')
     parser.add_argument('--pid', type=int, help='of the server: reports its processor time and memory')
