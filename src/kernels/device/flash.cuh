@@ -14,15 +14,17 @@
 #include "core/cuda.h"
 #include "kernels/attention.h"
 #include "kernels/device/flash_tile.cuh"
+#include "kernels/device/flash_wgmma.cuh"
 #include "kernels/device_lists.h"
 
 namespace qvl::device {
 
-/// Query rows of one tile, for both kinds of attention; and of the smaller tiles of prompts, for
-/// steps in which tiles · heads would be less than two for each multiprocessor. A row's bits are
-/// the same in both.
+/// Query rows of one tile, for both kinds of attention; of the smaller tiles of prompts, for steps
+/// in which tiles · heads would be less than two for each multiprocessor; and of the larger tiles of
+/// patches, which only compute capability 9.0 has. A row's bits are the same in all.
 constexpr int64_t kFlashTileRows = 128;
 constexpr int64_t kFlashSmallTileRows = 64;
+constexpr int64_t kFlashLargeTileRows = 192;
 
 /// The keys and values of all rows are in the cache. Of page p, those of kv head h are
 /// keys [64, head_dim], then values [64, head_dim], at
@@ -44,7 +46,7 @@ struct PrefillAttention {
   int64_t out_stride = 0;  ///< elements, even
 };
 
-/// Patches [first, first + kFlashTileRows), below end, of the segment [begin, end).
+/// Patches [first, first + tile_rows), below end, of the segment [begin, end).
 struct VisionTile {
   int32_t first = 0;
   int32_t begin = 0;
@@ -56,6 +58,8 @@ struct VisionAttention {
   int64_t qkv_stride = 0;             ///< elements, a multiple of 8
   const VisionTile* tiles = nullptr;  ///< on the device
   int64_t num_tiles = 0;
+  int64_t tile_rows = kFlashTileRows;  ///< or kFlashLargeTileRows
+  int64_t patches = 0;                 ///< in all
   int64_t heads = 0;
   int64_t head_dim = 0;    ///< 64 or 72
   bf16* out = nullptr;     ///< [patches, heads · head_dim]
@@ -137,8 +141,79 @@ __global__ void __launch_bounds__(kThreads, 2) vision_kernel(const VisionAttenti
   attend<kHeadDim, 2, false>(tile, keys, shared_address(shared));
 }
 
+/// The parts of a block's shared memory, whose barriers are ready after it.
+template <class Shape>
+__device__ inline Ring<Shape> start_ring(uint32_t shared) {
+  if (shared % 1024 != 0) __trap();  // the swizzle repeats every 1024 bytes
+  const uint32_t parts = shared + Shape::kRows / 64 * Shape::kQueryBytes;
+  const Ring<Shape> ring{.parts = parts, .barriers = parts + Shape::kParts * Shape::kPartBytes};
+  if (threadIdx.x == 0) ring.start();
+  __syncthreads();
+  return ring;
+}
+
+template <int kHeadDim, int kWarpgroups>
+__global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
+                                  WgmmaTile<kHeadDim, kWarpgroups>::kBlocksPerProcessor)
+    prefill_wgmma_kernel(const PrefillAttention args, const __grid_constant__ CUtensorMap map) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Shape = WgmmaTile<kHeadDim, kWarpgroups>;
+  extern __shared__ uint4 shared[];
+  const Ring<Shape> ring = start_ring<Shape>(shared_address(shared));
+  wait_for_inputs();
+  const PrefillTile place = args.tiles[blockIdx.y];
+  const SequenceRows& sequence = args.sequences[place.sequence];
+  const auto head = static_cast<int>(blockIdx.x);
+  const int kv_head = head / static_cast<int>(args.num_heads / args.num_kv_heads);
+  const int64_t row = sequence.first_row + place.first;
+  const int64_t rows = sequence.rows - place.first;
+  const Tile tile{.query = args.query + row * args.query_stride + head * kHeadDim,
+                  .query_stride = static_cast<int>(args.query_stride),
+                  .out = args.out + row * args.out_stride + head * kHeadDim,
+                  .out_stride = static_cast<int>(args.out_stride),
+                  .rows = rows < Shape::kRows ? static_cast<int>(rows) : Shape::kRows,
+                  .position = static_cast<int>(sequence.start + place.first)};
+  const KeyBoxes keys{.map = &map,
+                      .block_table = sequence.block_table,
+                      .key_place = 2 * kv_head * kBlockKeys,
+                      .value_place = (2 * kv_head + 1) * kBlockKeys};
+  attend_wgmma<kHeadDim, kWarpgroups, true>(tile, keys, shared_address(shared), ring);
+#else
+  __trap();
+#endif
+}
+
+template <int kHeadDim, int kWarpgroups>
+__global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
+                                  WgmmaTile<kHeadDim, kWarpgroups>::kBlocksPerProcessor)
+    vision_wgmma_kernel(const VisionAttention args, const __grid_constant__ CUtensorMap map) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Shape = WgmmaTile<kHeadDim, kWarpgroups>;
+  extern __shared__ uint4 shared[];
+  const Ring<Shape> ring = start_ring<Shape>(shared_address(shared));
+  wait_for_inputs();
+  const VisionTile place = args.tiles[blockIdx.x];
+  const auto head = static_cast<int>(blockIdx.y);
+  const auto heads = static_cast<int>(args.heads);
+  const Tile tile{.query = args.qkv + place.first * args.qkv_stride + head * kHeadDim,
+                  .query_stride = static_cast<int>(args.qkv_stride),
+                  .out = args.out + place.first * args.out_stride + head * kHeadDim,
+                  .out_stride = static_cast<int>(args.out_stride),
+                  .rows = min(Shape::kRows, place.end - place.first),
+                  .position = place.end - place.begin - 1};
+  const KeyBoxes keys{.map = &map,
+                      .first = place.begin,
+                      .key_place = heads + head,
+                      .value_place = 2 * heads + head};
+  attend_wgmma<kHeadDim, kWarpgroups, false>(tile, keys, shared_address(shared), ring);
+#else
+  __trap();
+#endif
+}
+
+/// Blocks of 4 warps, those of tile_rows = 128 or 64.
 template <int kHeadDim, class Args>
-void launch(void (*kernel)(Args), const Args& args, int64_t heads, cudaStream_t stream) {
+void launch_mma(void (*kernel)(Args), const Args& args, int64_t heads, cudaStream_t stream) {
   constexpr int kBytes = TileShape<kHeadDim, 2>::kSharedBytes;
   if (args.num_tiles == 0) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
@@ -147,30 +222,136 @@ void launch(void (*kernel)(Args), const Args& args, int64_t heads, cudaStream_t 
   check(cudaGetLastError());
 }
 
+template <class Shape, class Args>
+void launch_wgmma(void (*kernel)(Args, CUtensorMap), const Args& args, const CUtensorMap& map,
+                  dim3 grid, cudaStream_t stream) {
+  if (args.num_tiles == 0) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             Shape::kSharedBytes));
+  launch({.grid = grid,
+          .block = Shape::kThreads,
+          .shared_bytes = Shape::kSharedBytes,
+          .stream = stream},
+         kernel, args, map);
+}
+
+/// Whether the program carries machine code of these kernels for the current device, as
+/// gemm_wgmma_was_built says of products.
+inline bool wgmma_was_built() {
+  constexpr int kPtxVersion = 90;
+  static const bool kBuilt = [] {
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, prefill_wgmma_kernel<128, 2>));
+    return attributes.ptxVersion >= kPtxVersion;
+  }();
+  return kBuilt;
+}
+
+/// A bf16 array of three dimensions, rows of columns side by side; what lies outside reads as zero.
+struct Boxes {
+  const void* data = nullptr;
+  int64_t sizes[3] = {};         // innermost first
+  int64_t stride_bytes[2] = {};  // of the second and the third, multiples of 16
+  int box[2] = {};               // 64 columns, and so many of the second and the third
+};
+
+inline CUtensorMap tensor_map(const Boxes& of) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(of.sizes[0]),
+                              static_cast<cuuint64_t>(of.sizes[1]),
+                              static_cast<cuuint64_t>(of.sizes[2])};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(of.stride_bytes[0]),
+                                static_cast<cuuint64_t>(of.stride_bytes[1])};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(of.box[0]),
+                            static_cast<cuuint32_t>(of.box[1])};
+  const cuuint32_t element_strides[] = {1, 1, 1};
+  CUtensorMap map;
+  const CUresult result = tensor_map_encoder()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(of.data), sizes, strides, box,
+      element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  require_equal(result, CUDA_SUCCESS, "encoding a tensor map");
+  return map;
+}
+
+template <int kWarpgroups>
+void prefill_wgmma(const PrefillAttention& args, cudaStream_t stream) {
+  constexpr int kHeadDim = 128;
+  const CUtensorMap map = tensor_map({.data = args.cache,
+                                      .sizes = {kHeadDim, args.num_kv_heads * 2 * kBlockKeys,
+                                                INT32_MAX},  // as many pages as there are
+                                      .stride_bytes = {kHeadDim * 2, args.page_bytes},
+                                      .box = {kBlockKeys, 1}});
+  launch_wgmma<WgmmaTile<kHeadDim, kWarpgroups>>(
+      prefill_wgmma_kernel<kHeadDim, kWarpgroups>, args, map,
+      dim3(static_cast<unsigned>(args.num_heads), static_cast<unsigned>(args.num_tiles)), stream);
+}
+
+template <int kHeadDim, int kWarpgroups>
+void vision_wgmma(const VisionAttention& args, cudaStream_t stream) {
+  const CUtensorMap map = tensor_map({.data = args.qkv,
+                                      .sizes = {kHeadDim, 3 * args.heads, args.patches},
+                                      .stride_bytes = {kHeadDim * 2, args.qkv_stride * 2},
+                                      .box = {1, kBlockKeys}});
+  launch_wgmma<WgmmaTile<kHeadDim, kWarpgroups>>(
+      vision_wgmma_kernel<kHeadDim, kWarpgroups>, args, map,
+      dim3(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(args.heads)), stream);
+}
+
 }  // namespace flash
+
+/// The kernels of compute capability 8.0 and later: mma.sync.
+inline void prefill_attention_mma(const PrefillAttention& args, cudaStream_t stream) {
+  if (args.tile_rows == kFlashSmallTileRows) {
+    flash::launch_mma<128>(flash::prefill_kernel<128, 1>, args, args.num_heads, stream);
+  } else {
+    require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
+    flash::launch_mma<128>(flash::prefill_kernel<128, 2>, args, args.num_heads, stream);
+  }
+}
+
+inline void vision_attention_mma(const VisionAttention& args, cudaStream_t stream) {
+  require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
+  if (args.head_dim == 64) {
+    flash::launch_mma<64>(flash::vision_kernel<64>, args, args.heads, stream);
+  } else {
+    require_equal(args.head_dim, 72, "head_dim of vision attention");
+    flash::launch_mma<72>(flash::vision_kernel<72>, args, args.heads, stream);
+  }
+}
+
+/// Those of compute capability 9.0: warpgroup products.
+inline void prefill_attention_wgmma(const PrefillAttention& args, cudaStream_t stream) {
+  if (args.tile_rows == kFlashSmallTileRows) {
+    flash::prefill_wgmma<1>(args, stream);
+  } else {
+    require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
+    flash::prefill_wgmma<2>(args, stream);
+  }
+}
+
+inline void vision_attention_wgmma(const VisionAttention& args, cudaStream_t stream) {
+  const bool is_large = args.tile_rows == kFlashLargeTileRows;
+  if (!is_large) require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
+  if (args.head_dim == 64) {
+    (is_large ? flash::vision_wgmma<64, 3> : flash::vision_wgmma<64, 2>)(args, stream);
+  } else {
+    require_equal(args.head_dim, 72, "head_dim of vision attention");
+    (is_large ? flash::vision_wgmma<72, 3> : flash::vision_wgmma<72, 2>)(args, stream);
+  }
+}
 
 /// Source: Qwen3VLTextAttention.forward after the rotation.
 inline void prefill_attention(const PrefillAttention& args, cudaStream_t stream) {
   require(args.query_stride % 8 == 0 && args.page_bytes % 16 == 0, "rows aligned to 16 bytes");
   require(args.num_heads % args.num_kv_heads == 0, "whole groups of query heads");
   require_equal(args.head_dim, 128, "head_dim of prefill attention");
-  if (args.tile_rows == kFlashSmallTileRows) {
-    flash::launch<128>(flash::prefill_kernel<128, 1>, args, args.num_heads, stream);
-  } else {
-    require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-    flash::launch<128>(flash::prefill_kernel<128, 2>, args, args.num_heads, stream);
-  }
+  (flash::wgmma_was_built() ? prefill_attention_wgmma : prefill_attention_mma)(args, stream);
 }
 
 /// Source: Qwen3VLVisionAttention.forward after the rotation.
 inline void vision_attention(const VisionAttention& args, cudaStream_t stream) {
   require(args.qkv_stride % 8 == 0, "rows aligned to 16 bytes");
-  if (args.head_dim == 64) {
-    flash::launch<64>(flash::vision_kernel<64>, args, args.heads, stream);
-  } else {
-    require_equal(args.head_dim, 72, "head_dim of vision attention");
-    flash::launch<72>(flash::vision_kernel<72>, args, args.heads, stream);
-  }
+  (flash::wgmma_was_built() ? vision_attention_wgmma : vision_attention_mma)(args, stream);
 }
 
 }  // namespace qvl::device

@@ -20,6 +20,10 @@ __device__ inline void copy_async(uint32_t to, const void* from, bool present) {
                : "memory");
 }
 
+__device__ inline void store_zeros(uint32_t to) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
+}
+
 /// Waits for this thread's copies; a barrier after it makes them visible to the block.
 __device__ inline void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
