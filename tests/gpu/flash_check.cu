@@ -26,7 +26,7 @@ namespace {
 struct Path {
   const char* name;
   void (*prefill)(const PrefillAttention&, cudaStream_t);
-  void (*vision)(const VisionAttention&, cudaStream_t);
+  void (*vision)(const VisionAttention&, std::span<const VisionRows>, cudaStream_t);
   std::vector<int64_t> vision_tile_rows;
 };
 
@@ -225,7 +225,7 @@ struct Patches {
       : heads(num_heads), head_dim(dim) {
     int32_t at = 0;
     for (const int32_t size : sizes) {
-      segments.push_back({.first = at, .begin = at, .end = at + size});
+      segments.push_back({.first = at, .last = at + size, .begin = at, .end = at + size});
       at += size;
     }
     patches = at;
@@ -236,62 +236,64 @@ struct Patches {
     out = std::make_unique<Buffer<bf16>>(static_cast<size_t>(patches * out_stride));
   }
 
-  VisionAttention args(const Buffer<VisionTile>& tiles, size_t num_tiles, int64_t tile_rows) const {
+  VisionAttention args(int64_t tile_rows) const {
     return {.qkv = qkv->data(),
             .qkv_stride = qkv_stride,
-            .tiles = tiles.data(),
-            .num_tiles = static_cast<int64_t>(num_tiles),
-            .tile_rows = tile_rows,
             .patches = patches,
+            .tile_rows = tile_rows,
             .heads = heads,
             .head_dim = head_dim,
             .out = out->data(),
             .out_stride = out_stride};
   }
 
-  static std::vector<VisionTile> tiles_of(const std::vector<VisionTile>& list, int64_t tile_rows) {
-    const auto rows = static_cast<int32_t>(tile_rows);
-    std::vector<VisionTile> tiles;
-    for (const VisionTile& s : list) {
-      for (int32_t first = s.begin; first < s.end; first += rows) {
-        tiles.push_back({first, s.begin, s.end});
-      }
-    }
-    return tiles;
-  }
-
-  /// Tiles that end with their segment, so that they start elsewhere; the first two may overlap.
-  static std::vector<VisionTile> tiles_from_the_end(const std::vector<VisionTile>& list,
-                                                    int64_t tile_rows) {
-    const auto rows = static_cast<int32_t>(tile_rows);
-    std::vector<VisionTile> tiles;
-    for (const VisionTile& s : list) {
+  /// Rows that end with their segment, so that tiles start elsewhere; the first two may overlap.
+  static std::vector<VisionRows> parts_from_the_end(const std::vector<VisionRows>& list,
+                                                    int64_t most_rows) {
+    const auto rows = static_cast<int32_t>(most_rows);
+    std::vector<VisionRows> parts;
+    for (const VisionRows& s : list) {
       for (int32_t last = s.end; last > s.begin; last -= rows) {
-        tiles.push_back({std::max(s.begin, last - rows), s.begin, s.end});
+        const int32_t first = std::max(s.begin, last - rows);
+        parts.push_back({first, std::min(first + rows, s.end), s.begin, s.end});
       }
     }
-    return tiles;
+    return parts;
   }
 
-  std::vector<bf16> run(const Path& path, const std::vector<VisionTile>& tiles,
+  std::vector<bf16> run(const Path& path, const std::vector<VisionRows>& list,
                         int64_t tile_rows) const {
-    const Buffer<VisionTile> device_tiles(tiles);
     out->poison();
-    path.vision(args(device_tiles, tiles.size(), tile_rows), nullptr);
+    path.vision(args(tile_rows), list, nullptr);
     check(cudaDeviceSynchronize());
     return out->read();
   }
 
+  /// One segment, while the patches of all others are NaN.
+  std::vector<bf16> run_among_nan(const Path& path, const VisionRows& segment,
+                                  int64_t tile_rows) const {
+    const std::vector<bf16> saved = qkv->read();
+    const auto elements = static_cast<size_t>((segment.end - segment.begin) * qkv_stride);
+    const auto first = static_cast<size_t>(segment.begin * qkv_stride);
+    qkv->poison();
+    check(cudaMemcpy(qkv->data() + first, saved.data() + first, elements * sizeof(bf16),
+                     cudaMemcpyHostToDevice));
+    std::vector<bf16> result = run(path, {segment}, tile_rows);
+    check(cudaMemcpy(qkv->data(), saved.data(), saved.size() * sizeof(bf16),
+                     cudaMemcpyHostToDevice));
+    return result;
+  }
+
   std::vector<float> expected() const {
-    const Buffer<VisionTile> list(segments);
+    const Buffer<VisionRows> list(segments);
     Buffer<float> to(static_cast<size_t>(patches * heads * head_dim));
     to.poison();
     int32_t longest = 0;
-    for (const VisionTile& s : segments) longest = std::max(longest, s.end - s.begin);
+    for (const VisionRows& s : segments) longest = std::max(longest, s.end - s.begin);
     const dim3 grid(static_cast<unsigned>(longest), static_cast<unsigned>(heads),
                     static_cast<unsigned>(segments.size()));
     reference::vision<<<grid, reference::kThreads, static_cast<size_t>(longest) * sizeof(double)>>>(
-        args(list, 0, kFlashTileRows), list.data(), to.data());
+        args(kFlashTileRows), list.data(), to.data());
     check(cudaGetLastError());
     check(cudaDeviceSynchronize());
     return to.read();
@@ -300,7 +302,7 @@ struct Patches {
   Shape shape() const { return {patches, heads, head_dim, out_stride}; }
 
   static std::string row_name(const void* of, int64_t row) {
-    for (const VisionTile& s : static_cast<const Patches*>(of)->segments) {
+    for (const VisionRows& s : static_cast<const Patches*>(of)->segments) {
       if (row < s.end) {
         return text("patch %lld of the segment of %d", static_cast<long long>(row - s.begin),
                     s.end - s.begin);
@@ -314,7 +316,7 @@ struct Patches {
   int64_t patches = 0;
   int64_t qkv_stride = 0;
   int64_t out_stride = 0;
-  std::vector<VisionTile> segments;
+  std::vector<VisionRows> segments;
   std::unique_ptr<Buffer<bf16>> qkv;
   std::unique_ptr<Buffer<bf16>> out;
 };
@@ -328,17 +330,20 @@ void check_vision(int64_t heads, int64_t head_dim, float query_scale) {
              static_cast<long long>(heads), static_cast<long long>(head_dim),
              static_cast<double>(query_scale));
     const int64_t most_rows = path.vision_tile_rows.front();
-    const std::vector<bf16> whole =
-        patches.run(path, Patches::tiles_of(patches.segments, most_rows), most_rows);
+    const std::vector<bf16> whole = patches.run(path, patches.segments, most_rows);
     compare(name, patches.shape(), whole, expected, Patches::row_name, &patches);
     for (const int64_t rows : path.vision_tile_rows) {
       const std::string tiles = name + text(", tiles of %lld", static_cast<long long>(rows));
-      require_same(tiles + " from the end", patches.shape(),
-                   patches.run(path, Patches::tiles_from_the_end(patches.segments, rows), rows),
-                   whole, 0, patches.patches, Patches::row_name, &patches);
-      for (const VisionTile& s : patches.segments) {
-        require_same(tiles + ", alone", patches.shape(),
-                     patches.run(path, Patches::tiles_of({s}, rows), rows), whole, s.begin, s.end,
+      for (const int64_t part : {rows, int64_t{37}}) {  // those of 37 are more than a launch takes
+        require_same(
+            tiles + text(", parts of %lld from the end", static_cast<long long>(part)),
+            patches.shape(),
+            patches.run(path, Patches::parts_from_the_end(patches.segments, part), rows), whole, 0,
+            patches.patches, Patches::row_name, &patches);
+      }
+      for (const VisionRows& s : patches.segments) {
+        require_same(tiles + ", alone among NaN", patches.shape(),
+                     patches.run_among_nan(path, s, rows), whole, s.begin, s.end,
                      Patches::row_name, &patches);
       }
     }
@@ -456,7 +461,7 @@ void time_all() {
     std::printf("%-60s %8.3f ms  %6.1f TFLOP/s  %5.1f %%\n", what.c_str(), ms, flops / ms * 1e-9,
                 flops / ms * 1e-7 / roof);
   };
-  for (const int64_t rows : {1024, 2048, 4096, 16384}) {
+  for (const int64_t rows : {512, 1024, 2048, 4096, 16384}) {
     const Prompts prompts({{0, rows}}, 16, 8, 1.0F);
     const Buffer<SequenceRows> list(prompts.sequences);
     for (const int64_t tile_rows : {kFlashTileRows, kFlashSmallTileRows}) {
@@ -476,12 +481,10 @@ void time_all() {
       const Patches patches({size}, 16, head_dim, 1.0F);
       for (const Path& path : paths()) {
         for (const int64_t tile_rows : path.vision_tile_rows) {
-          const std::vector<VisionTile> tiles = Patches::tiles_of(patches.segments, tile_rows);
-          const Buffer<VisionTile> device_tiles(tiles);
-          const VisionAttention args = patches.args(device_tiles, tiles.size(), tile_rows);
+          const VisionAttention args = patches.args(tile_rows);
           line(text("%s vision, %d patches, 16 heads of %lld, tiles of %lld", path.name, size,
                     static_cast<long long>(head_dim), static_cast<long long>(tile_rows)),
-               median_ms([&] { path.vision(args, nullptr); }),
+               median_ms([&] { path.vision(args, patches.segments, nullptr); }),
                4.0 * 16 * static_cast<double>(head_dim) * size * size);
         }
       }

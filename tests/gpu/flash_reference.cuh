@@ -67,10 +67,10 @@ __global__ void prefill(const PrefillAttention args, float* out) {
          64 * args.head_dim, weights, out + (row * args.num_heads + blockIdx.y) * args.head_dim);
 }
 
-/// Grid (patches of the longest segment, heads, segments); segments are tiles with first = begin.
-__global__ void vision(const VisionAttention args, const VisionTile* segments, float* out) {
+/// Grid (patches of the longest segment, heads, segments).
+__global__ void vision(const VisionAttention args, const VisionRows* segments, float* out) {
   extern __shared__ double weights[];
-  const VisionTile segment = segments[blockIdx.z];
+  const VisionRows segment = segments[blockIdx.z];
   const int64_t row = segment.begin + static_cast<int64_t>(blockIdx.x);
   if (row >= segment.end) return;
   const int64_t hidden_size = args.heads * args.head_dim;

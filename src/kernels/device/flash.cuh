@@ -5,10 +5,13 @@
 /// and why the bits of a row do not depend on its neighbours, is in flash_tile.cuh. Scores, softmax
 /// and sums are float32; weights are rounded to bf16 before they meet the values.
 ///
-/// Launchers are asynchronous and allocate nothing. Thread blocks start in the order of the tiles,
-/// head after head: a list with the longest tiles first ends with the least idle time.
+/// Compute capability 9.0 has kernels of its own, in flash_wgmma.cuh.
+///
+/// Launchers are asynchronous and allocate nothing. Thread blocks start in the order of the tiles: a
+/// list with the longest tiles first ends with the least idle time.
 
 #include <algorithm>
+#include <span>
 
 #include "core/check.h"
 #include "core/cuda.h"
@@ -46,27 +49,48 @@ struct PrefillAttention {
   int64_t out_stride = 0;  ///< elements, even
 };
 
-/// Patches [first, first + tile_rows), below end, of the segment [begin, end).
-struct VisionTile {
-  int32_t first = 0;
-  int32_t begin = 0;
-  int32_t end = 0;
-};
-
 struct VisionAttention {
-  const bf16* qkv = nullptr;          ///< [patches, 3 · heads · head_dim], q and k rotated
-  int64_t qkv_stride = 0;             ///< elements, a multiple of 8
-  const VisionTile* tiles = nullptr;  ///< on the device
-  int64_t num_tiles = 0;
-  int64_t tile_rows = kFlashTileRows;  ///< or kFlashLargeTileRows
+  const bf16* qkv = nullptr;           ///< [patches, 3 · heads · head_dim], q and k rotated
+  int64_t qkv_stride = 0;              ///< elements, a multiple of 8
   int64_t patches = 0;                 ///< in all
+  int64_t tile_rows = kFlashTileRows;  ///< or kFlashLargeTileRows
   int64_t heads = 0;
   int64_t head_dim = 0;    ///< 64 or 72
   bf16* out = nullptr;     ///< [patches, heads · head_dim]
   int64_t out_stride = 0;  ///< elements, even
 };
 
+/// Patches [first, last) attend to the patches [begin, end) of their segment.
+struct VisionRows {
+  int32_t first = 0;
+  int32_t last = 0;
+  int32_t begin = 0;
+  int32_t end = 0;
+};
+
 namespace flash {
+
+/// What one launch of vision attention does. It travels with the launch, so that no copy comes
+/// between kernels.
+struct VisionList {
+  static constexpr int kMost = 64;
+
+  int count = 0;
+  int tiles = 0;
+  int first_tile[kMost] = {};
+  VisionRows rows[kMost] = {};
+};
+
+/// Of the tile: the rows from its first on, of which it takes the first tile_rows.
+__device__ inline VisionRows rows_of_tile(const VisionList& list, int tile, int tile_rows) {
+  int at = 0;
+  for (int step = VisionList::kMost / 2; step > 0; step /= 2) {
+    if (at + step < list.count && list.first_tile[at + step] <= tile) at += step;
+  }
+  VisionRows rows = list.rows[at];
+  rows.first += (tile - list.first_tile[at]) * tile_rows;
+  return rows;
+}
 
 /// Keys of one head of a sequence; the handle of a block is its page.
 template <int kHeadDim>
@@ -123,16 +147,18 @@ __global__ void __launch_bounds__(kThreads, kMatrices == 1 ? 3 : 2)
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2) vision_kernel(const VisionAttention args) {
+__global__ void __launch_bounds__(kThreads, 2) vision_kernel(
+    const VisionAttention args, const __grid_constant__ VisionList list) {
   extern __shared__ uint4 shared[];
-  const VisionTile place = args.tiles[blockIdx.x];
+  constexpr int kRows = TileShape<kHeadDim, 2>::kRows;
+  const VisionRows place = rows_of_tile(list, static_cast<int>(blockIdx.x), kRows);
   const auto head = static_cast<int64_t>(blockIdx.y);
   const int64_t hidden_size = args.heads * kHeadDim;
   const Tile tile{.query = args.qkv + place.first * args.qkv_stride + head * kHeadDim,
                   .query_stride = static_cast<int>(args.qkv_stride),
                   .out = args.out + place.first * args.out_stride + head * kHeadDim,
                   .out_stride = static_cast<int>(args.out_stride),
-                  .rows = min(TileShape<kHeadDim, 2>::kRows, place.end - place.first),
+                  .rows = min(kRows, place.last - place.first),
                   .position = place.end - place.begin - 1};
   const SegmentKeys keys{
       .first_key = args.qkv + place.begin * args.qkv_stride + hidden_size + head * kHeadDim,
@@ -159,6 +185,7 @@ __global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = WgmmaTile<kHeadDim, kWarpgroups>;
   extern __shared__ uint4 shared[];
+  if (threadIdx.x == 0) prefetch_tensor_map(&map);
   const Ring<Shape> ring = start_ring<Shape>(shared_address(shared));
   wait_for_inputs();
   const PrefillTile place = args.tiles[blockIdx.y];
@@ -186,20 +213,22 @@ __global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
 template <int kHeadDim, int kWarpgroups>
 __global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
                                   WgmmaTile<kHeadDim, kWarpgroups>::kBlocksPerProcessor)
-    vision_wgmma_kernel(const VisionAttention args, const __grid_constant__ CUtensorMap map) {
+    vision_wgmma_kernel(const VisionAttention args, const __grid_constant__ VisionList list,
+                        const __grid_constant__ CUtensorMap map) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = WgmmaTile<kHeadDim, kWarpgroups>;
   extern __shared__ uint4 shared[];
+  if (threadIdx.x == 0) prefetch_tensor_map(&map);
   const Ring<Shape> ring = start_ring<Shape>(shared_address(shared));
   wait_for_inputs();
-  const VisionTile place = args.tiles[blockIdx.x];
+  const VisionRows place = rows_of_tile(list, static_cast<int>(blockIdx.x), Shape::kRows);
   const auto head = static_cast<int>(blockIdx.y);
   const auto heads = static_cast<int>(args.heads);
   const Tile tile{.query = args.qkv + place.first * args.qkv_stride + head * kHeadDim,
                   .query_stride = static_cast<int>(args.qkv_stride),
                   .out = args.out + place.first * args.out_stride + head * kHeadDim,
                   .out_stride = static_cast<int>(args.out_stride),
-                  .rows = min(Shape::kRows, place.end - place.first),
+                  .rows = min(Shape::kRows, place.last - place.first),
                   .position = place.end - place.begin - 1};
   const KeyBoxes keys{.map = &map,
                       .first = place.begin,
@@ -211,28 +240,45 @@ __global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
 #endif
 }
 
-/// Blocks of 4 warps, those of tile_rows = 128 or 64.
-template <int kHeadDim, class Args>
-void launch_mma(void (*kernel)(Args), const Args& args, int64_t heads, cudaStream_t stream) {
+/// Blocks of 4 warps.
+template <int kHeadDim, class... Parameters>
+void launch_mma(void (*kernel)(Parameters...), dim3 grid, cudaStream_t stream,
+                const Parameters&... arguments) {
   constexpr int kBytes = TileShape<kHeadDim, 2>::kSharedBytes;
-  if (args.num_tiles == 0) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-  const dim3 grid(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(heads));
-  kernel<<<grid, kThreads, kBytes, stream>>>(args);
+  kernel<<<grid, kThreads, kBytes, stream>>>(arguments...);
   check(cudaGetLastError());
 }
 
-template <class Shape, class Args>
-void launch_wgmma(void (*kernel)(Args, CUtensorMap), const Args& args, const CUtensorMap& map,
-                  dim3 grid, cudaStream_t stream) {
-  if (args.num_tiles == 0) return;
+template <class Shape, class... Parameters>
+void launch_wgmma(void (*kernel)(Parameters...), dim3 grid, cudaStream_t stream,
+                  const Parameters&... arguments) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              Shape::kSharedBytes));
   launch({.grid = grid,
           .block = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
           .stream = stream},
-         kernel, args, map);
+         kernel, arguments...);
+}
+
+/// Calls launch(list, grid) for `rows` in lists that one launch takes.
+template <class LaunchList>
+void launch_lists(const VisionAttention& args, std::span<const VisionRows> rows,
+                  const LaunchList& launch) {
+  while (!rows.empty()) {
+    VisionList list;
+    list.count = static_cast<int>(std::min<size_t>(rows.size(), VisionList::kMost));
+    for (int i = 0; i < list.count; ++i) {
+      list.rows[i] = rows[static_cast<size_t>(i)];
+      list.first_tile[i] = list.tiles;
+      const int64_t count = list.rows[i].last - list.rows[i].first;
+      list.tiles += static_cast<int>((count + args.tile_rows - 1) / args.tile_rows);
+    }
+    rows = rows.subspan(static_cast<size_t>(list.count));
+    if (list.tiles == 0) continue;
+    launch(list, dim3(static_cast<unsigned>(list.tiles), static_cast<unsigned>(args.heads)));
+  }
 }
 
 /// Whether the program carries machine code of these kernels for the current device, as
@@ -273,6 +319,14 @@ inline CUtensorMap tensor_map(const Boxes& of) {
   return map;
 }
 
+template <int kMatrices>
+void prefill_mma(const PrefillAttention& args, cudaStream_t stream) {
+  launch_mma<128>(
+      prefill_kernel<128, kMatrices>,
+      dim3(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(args.num_heads)), stream,
+      args);
+}
+
 template <int kWarpgroups>
 void prefill_wgmma(const PrefillAttention& args, cudaStream_t stream) {
   constexpr int kHeadDim = 128;
@@ -281,46 +335,56 @@ void prefill_wgmma(const PrefillAttention& args, cudaStream_t stream) {
                                                 INT32_MAX},  // as many pages as there are
                                       .stride_bytes = {kHeadDim * 2, args.page_bytes},
                                       .box = {kBlockKeys, 1}});
+  // All heads of the longest tile first.
   launch_wgmma<WgmmaTile<kHeadDim, kWarpgroups>>(
-      prefill_wgmma_kernel<kHeadDim, kWarpgroups>, args, map,
-      dim3(static_cast<unsigned>(args.num_heads), static_cast<unsigned>(args.num_tiles)), stream);
+      prefill_wgmma_kernel<kHeadDim, kWarpgroups>,
+      dim3(static_cast<unsigned>(args.num_heads), static_cast<unsigned>(args.num_tiles)), stream,
+      args, map);
+}
+
+template <int kHeadDim>
+void vision_mma(const VisionAttention& args, std::span<const VisionRows> rows,
+                cudaStream_t stream) {
+  launch_lists(args, rows, [&](const VisionList& list, dim3 grid) {
+    launch_mma<kHeadDim>(vision_kernel<kHeadDim>, grid, stream, args, list);
+  });
 }
 
 template <int kHeadDim, int kWarpgroups>
-void vision_wgmma(const VisionAttention& args, cudaStream_t stream) {
+void vision_wgmma(const VisionAttention& args, std::span<const VisionRows> rows,
+                  cudaStream_t stream) {
   const CUtensorMap map = tensor_map({.data = args.qkv,
                                       .sizes = {kHeadDim, 3 * args.heads, args.patches},
                                       .stride_bytes = {kHeadDim * 2, args.qkv_stride * 2},
                                       .box = {1, kBlockKeys}});
-  launch_wgmma<WgmmaTile<kHeadDim, kWarpgroups>>(
-      vision_wgmma_kernel<kHeadDim, kWarpgroups>, args, map,
-      dim3(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(args.heads)), stream);
+  launch_lists(args, rows, [&](const VisionList& list, dim3 grid) {
+    launch_wgmma<WgmmaTile<kHeadDim, kWarpgroups>>(vision_wgmma_kernel<kHeadDim, kWarpgroups>, grid,
+                                                   stream, args, list, map);
+  });
 }
 
 }  // namespace flash
 
 /// The kernels of compute capability 8.0 and later: mma.sync.
 inline void prefill_attention_mma(const PrefillAttention& args, cudaStream_t stream) {
+  if (args.num_tiles == 0) return;
   if (args.tile_rows == kFlashSmallTileRows) {
-    flash::launch_mma<128>(flash::prefill_kernel<128, 1>, args, args.num_heads, stream);
+    flash::prefill_mma<1>(args, stream);
   } else {
     require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-    flash::launch_mma<128>(flash::prefill_kernel<128, 2>, args, args.num_heads, stream);
+    flash::prefill_mma<2>(args, stream);
   }
 }
 
-inline void vision_attention_mma(const VisionAttention& args, cudaStream_t stream) {
+inline void vision_attention_mma(const VisionAttention& args, std::span<const VisionRows> rows,
+                                 cudaStream_t stream) {
   require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-  if (args.head_dim == 64) {
-    flash::launch_mma<64>(flash::vision_kernel<64>, args, args.heads, stream);
-  } else {
-    require_equal(args.head_dim, 72, "head_dim of vision attention");
-    flash::launch_mma<72>(flash::vision_kernel<72>, args, args.heads, stream);
-  }
+  (args.head_dim == 64 ? flash::vision_mma<64> : flash::vision_mma<72>)(args, rows, stream);
 }
 
 /// Those of compute capability 9.0: warpgroup products.
 inline void prefill_attention_wgmma(const PrefillAttention& args, cudaStream_t stream) {
+  if (args.num_tiles == 0) return;
   if (args.tile_rows == kFlashSmallTileRows) {
     flash::prefill_wgmma<1>(args, stream);
   } else {
@@ -329,14 +393,15 @@ inline void prefill_attention_wgmma(const PrefillAttention& args, cudaStream_t s
   }
 }
 
-inline void vision_attention_wgmma(const VisionAttention& args, cudaStream_t stream) {
-  const bool is_large = args.tile_rows == kFlashLargeTileRows;
-  if (!is_large) require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-  if (args.head_dim == 64) {
-    (is_large ? flash::vision_wgmma<64, 3> : flash::vision_wgmma<64, 2>)(args, stream);
+inline void vision_attention_wgmma(const VisionAttention& args, std::span<const VisionRows> rows,
+                                   cudaStream_t stream) {
+  if (args.tile_rows == kFlashLargeTileRows) {
+    (args.head_dim == 64 ? flash::vision_wgmma<64, 3> : flash::vision_wgmma<72, 3>)(args, rows,
+                                                                                    stream);
   } else {
-    require_equal(args.head_dim, 72, "head_dim of vision attention");
-    (is_large ? flash::vision_wgmma<72, 3> : flash::vision_wgmma<72, 2>)(args, stream);
+    require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
+    (args.head_dim == 64 ? flash::vision_wgmma<64, 2> : flash::vision_wgmma<72, 2>)(args, rows,
+                                                                                    stream);
   }
 }
 
@@ -348,10 +413,13 @@ inline void prefill_attention(const PrefillAttention& args, cudaStream_t stream)
   (flash::wgmma_was_built() ? prefill_attention_wgmma : prefill_attention_mma)(args, stream);
 }
 
-/// Source: Qwen3VLVisionAttention.forward after the rotation.
-inline void vision_attention(const VisionAttention& args, cudaStream_t stream) {
+/// The rows of a launch have the same tile height; blocks start in the order of `rows`, head after
+/// head. Source: Qwen3VLVisionAttention.forward after the rotation.
+inline void vision_attention(const VisionAttention& args, std::span<const VisionRows> rows,
+                             cudaStream_t stream) {
   require(args.qkv_stride % 8 == 0, "rows aligned to 16 bytes");
-  (flash::wgmma_was_built() ? vision_attention_wgmma : vision_attention_mma)(args, stream);
+  require(args.head_dim == 64 || args.head_dim == 72, "head_dim of vision attention");
+  (flash::wgmma_was_built() ? vision_attention_wgmma : vision_attention_mma)(args, rows, stream);
 }
 
 }  // namespace qvl::device

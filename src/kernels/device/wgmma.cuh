@@ -111,8 +111,8 @@ __device__ inline uint64_t swizzled_rows(uint32_t address) {
   return kSwizzle128 | kStrideOf8Rows | kLeadingUnused | ((address & 0x3FFFF) >> 4);
 }
 
-/// Describes the other factor of `wgmma` from registers, b[16, n]: 16 rows of n columns, laid out as
-/// above in halves of 64 columns that lie `half_bytes` apart. Adding 128 moves on by 16 rows.
+/// Describes 16 rows of n columns, the factor b[16, n]: they lie as above, in halves of 64 columns
+/// that are `half_bytes` apart. Adding 128 moves on by 16 rows.
 __device__ inline uint64_t swizzled_columns(uint32_t address, uint32_t half_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
   constexpr uint64_t kStrideOf8Rows = uint64_t{1024 >> 4} << 32;
@@ -352,9 +352,9 @@ __device__ inline void wgmma_first(float (&sums)[64], uint64_t a, uint64_t b) {
       : "memory");
 }
 
-/// sums[64, n] += a[64, 16] * b[16, n], with a in registers, as the sums of `wgmma` have it: columns
-/// 0 ... 7 in a[0] (row t / 4) and a[1] (8 rows below), 8 ... 15 in a[2] and a[3]; pairs of columns,
-/// the lower one in the lower half. b is described by `swizzled_columns`.
+/// sums[64, n] += a[64, 16] * b[16, n]. a is in registers and lies in the warpgroup as the sums do:
+/// a[2 * j + h] has the row of h and the columns of j, the lower column in the lower half. b is
+/// described by `swizzled_columns`.
 __device__ inline void wgmma(float (&sums)[32], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
       "{\n"
