@@ -97,7 +97,7 @@ int64_t tile_rows(const HostLists& lists, int64_t num_heads, int sm_count) {
       tiles += (s.rows + device::kFlashTileRows - 1) / device::kFlashTileRows;
     }
   }
-  return tiles * num_heads < 2 * sm_count ? device::kFlashSmallTileRows : device::kFlashTileRows;
+  return tiles * num_heads < sm_count ? device::kFlashSmallTileRows : device::kFlashTileRows;
 }
 
 }  // namespace

@@ -23,7 +23,7 @@
 namespace qvl::device {
 
 /// Query rows of one tile, for both kinds of attention; of the smaller tiles of prompts, for steps
-/// in which tiles · heads would be less than two for each multiprocessor; and of the larger tiles of
+/// in which tiles · heads would be less than one for each multiprocessor; and of the larger tiles of
 /// patches, which only compute capability 9.0 has. A row's bits are the same in all.
 constexpr int64_t kFlashTileRows = 128;
 constexpr int64_t kFlashSmallTileRows = 64;
