@@ -2,8 +2,7 @@
 /// the bits of a row survive any cut into chunks and any company, and times them. Exits 1 when
 /// anything differs. Needs a GPU and 2 GiB of its memory; takes seconds.
 ///
-/// nvcc -std=c++20 -O2 -Isrc -Iinclude -gencode arch=compute_90a,code=sm_90a
-///   src/kernels/device/flash_check.cu -o flash_check
+/// `make test-gpu` builds and runs it.
 
 #include <algorithm>
 #include <cmath>
