@@ -6,9 +6,9 @@
 /// Bound by the tensor cores. One warp drives bulk tensor copies into a ring of shared memory whose
 /// parts are the keys or the values of a block, in the order in which they are used: keys 0, keys 1,
 /// values 0, keys 2, values 1, … A warpgroup starts the scores of a block and the weighted values
-/// of the block before it together, and computes the softmax of the scores while the values are
-/// multiplied. Warpgroups start their products in turns, so that one's softmax runs beside the
-/// other's products.
+/// of the block before it together. Warpgroups start their products in turns, so that one's softmax
+/// runs beside the others' products. (The assembler moves the wait for a warpgroup's own values to
+/// before its softmax; keeping it after made no difference on an H200.)
 ///
 /// Rows of shared memory are 64 columns as the copy engine swizzles them; a head_dim of 72 takes
 /// two such halves, the second one filled up with zeros by the copy engine.
@@ -312,7 +312,7 @@ __device__ inline void attend_wgmma(const Tile& tile, const KeyBoxes& source, ui
 
   WarpgroupRows<kHeadDim, kWarpgroups> rows;
   RingPlace<Shape::kParts> place;
-  const auto soften = [&](int block) {
+  const auto weigh = [&](int block) {
     if ((block + 1) * Shape::kKeys - 1 > first_reach) {
       rows.mask(first_reach - block * Shape::kKeys, kCausal ? 1 : 0);
     }
@@ -326,7 +326,7 @@ __device__ inline void attend_wgmma(const Tile& tile, const KeyBoxes& source, ui
   pin_registers(rows.scores);
   release(place.stage);
   place.advance();
-  soften(0);
+  weigh(0);
   rows.round_weights();
   for (int block = 1; block < blocks; ++block) {
     const int key_stage = place.stage;
@@ -344,7 +344,7 @@ __device__ inline void attend_wgmma(const Tile& tile, const KeyBoxes& source, ui
     wgmma_wait<1>();
     pin_registers(rows.scores);
     release(key_stage);
-    soften(block);
+    weigh(block);
     wgmma_wait<0>();
     pin_registers(rows.sums);
     pin_registers(rows.weights);

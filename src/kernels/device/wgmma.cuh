@@ -322,7 +322,7 @@ __device__ inline void wgmma(float (&sums)[128], uint64_t a, uint64_t b) {
       : "memory");
 }
 
-/// sums = a * b^T, whatever they were.
+/// sums = a * b^T, whatever they were; otherwise as the first of the above.
 __device__ inline void wgmma_first(float (&sums)[64], uint64_t a, uint64_t b) {
   asm volatile(
       "{\n"
