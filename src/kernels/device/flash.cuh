@@ -7,8 +7,8 @@
 ///
 /// Compute capability 9.0 has kernels of its own, in flash_wgmma.cuh.
 ///
-/// Launchers are asynchronous and allocate nothing. Thread blocks start in the order of the tiles: a
-/// list with the longest tiles first ends with the least idle time.
+/// Launchers are asynchronous and allocate nothing. Thread blocks start in the order of the tiles:
+/// a list with the longest tiles first ends with the least idle time.
 
 #include <algorithm>
 #include <span>
@@ -23,8 +23,8 @@
 namespace qvl::device {
 
 /// Query rows of one tile, for both kinds of attention; of the smaller tiles of prompts, for steps
-/// in which tiles · heads would be less than one for each multiprocessor; and of the larger tiles of
-/// patches, which only compute capability 9.0 has. A row's bits are the same in all.
+/// in which tiles · heads would be less than one for each multiprocessor; and of the larger tiles
+/// of patches, which only compute capability 9.0 has. A row's bits are the same in all.
 constexpr int64_t kFlashTileRows = 128;
 constexpr int64_t kFlashSmallTileRows = 64;
 constexpr int64_t kFlashLargeTileRows = 192;

@@ -4,8 +4,8 @@
 /// the keys come in blocks of 128.
 ///
 /// Bound by the tensor cores. One warp drives bulk tensor copies into a ring of shared memory whose
-/// parts are the keys or the values of a block, in the order in which they are used: keys 0, keys 1,
-/// values 0, keys 2, values 1, … A warpgroup starts the scores of a block and the weighted values
+/// parts are the keys or the values of a block, in the order in which they are used: keys 0, keys
+/// 1, values 0, keys 2, values 1, … A warpgroup starts the scores of a block and the weighted values
 /// of the block before it together. Warpgroups start their products in turns, so that one's softmax
 /// runs beside the others' products. (The assembler moves the wait for a warpgroup's own values to
 /// before its softmax; keeping it after made no difference on an H200.)
@@ -135,7 +135,7 @@ __device__ inline void fill_ring(const Ring<Shape>& ring, const KeyBoxes& source
   fill(blocks - 1, source.value_place, keys % Shape::kKeys != 0);
 }
 
-/// What a warpgroup knows of its rows. A thread has rows h = 0, 1: rows g and g + 8 of the 16 of its
+/// What a warpgroup knows of its rows. A thread has rows h = 0, 1: g and g + 8 of the 16 of its
 /// warp.
 template <int kHeadDim, int kWarpgroups>
 struct WarpgroupRows {
