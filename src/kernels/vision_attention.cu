@@ -53,7 +53,8 @@ void vision_attention(Cuda& cuda, ActMat qkv, int64_t heads, const RopeTable& ro
                        .sin = rope.sin.data,
                        .rows = qkv.rows,
                        .heads = heads,
-                       .head_dim = head_dim},
+                       .head_dim = head_dim,
+                       .overlaps = device::overlaps(cuda)},
                       cuda.stream);
   device::vision_attention({.qkv = static_cast<const bf16*>(qkv.data),
                             .qkv_stride = qkv.stride,

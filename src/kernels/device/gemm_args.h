@@ -14,7 +14,7 @@ namespace qvl::device {
 struct GemmArgs {
   const __nv_bfloat16* a;  ///< [m, k], rows `lda` elements apart
   int64_t lda;             ///< multiple of 8, at least k
-  const __nv_bfloat16* b;  ///< [n, k], contiguous
+  const __nv_bfloat16* b;  ///< [n, k], contiguous; no kernel before this one may write it
   int m;                   ///< at least 1
   int n;                   ///< even
   int k;                   ///< multiple of 8

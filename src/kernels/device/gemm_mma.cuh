@@ -7,6 +7,7 @@
 
 #include "core/cuda.h"
 #include "kernels/device/gemm_args.h"
+#include "kernels/device/launch.cuh"
 
 namespace qvl::device {
 
@@ -70,6 +71,7 @@ __global__ void __launch_bounds__(MmaShape::kThreads, 2)
   const auto base_a = static_cast<uint32_t>(__cvta_generic_to_shared(shared_a));
   const auto base_b = static_cast<uint32_t>(__cvta_generic_to_shared(shared_b));
 
+  wait_for_inputs();
   const auto [row_tile, col_tile] = raster.at(static_cast<int>(blockIdx.x));
   const int first_row = row_tile * Shape::kRows;
   const int first_col = col_tile * Shape::kCols;
@@ -154,9 +156,12 @@ __global__ void __launch_bounds__(MmaShape::kThreads, 2)
 template <class Epilogue>
 void launch_gemm_mma(const GemmArgs& args, const Epilogue& epilogue) {
   const GemmRaster raster(args.m, args.n, MmaShape::kRows, MmaShape::kCols);
-  gemm_mma_kernel<<<raster.tiles(), MmaShape::kThreads, 0, args.stream>>>(
-      args.a, args.lda, args.b, raster, args.m, args.n, args.k, epilogue);
-  check(cudaGetLastError());
+  launch({.grid = static_cast<unsigned>(raster.tiles()),
+          .block = MmaShape::kThreads,
+          .stream = args.stream,
+          .overlaps = args.compute_capability_major >= 9},
+         gemm_mma_kernel<Epilogue>, args.a, args.lda, args.b, raster, args.m, args.n, args.k,
+         epilogue);
 }
 
 }  // namespace qvl::device

@@ -4,7 +4,7 @@
 /// cache serves. One warpgroup drives bulk tensor copies into a ring of swizzled stages, 64 columns
 /// of k each; every other warpgroup multiplies 64 rows of the tile into registers. A block stays on
 /// its multiprocessor and takes every sm_count-th tile, so copies for the next tile run during the
-/// epilogue. Clusters of two that share copies of B were slower on an H200 for every shape here.
+/// epilogue; the first weights are on their way before the rows of A exist. Clusters of two that share copies of B were slower on an H200 for every shape here.
 ///
 /// A sum is one float32 accumulator to which k16 products are added in order of k, whatever the
 /// tile: the bits of C do not depend on the tile chosen, on m, or on the row's place.
@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "core/cuda.h"
 #include "kernels/device/gemm_args.h"
+#include "kernels/device/launch.cuh"
 #include "kernels/device/wgmma.cuh"
 
 namespace qvl::device {
@@ -128,24 +129,35 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
     if (threadIdx.x == 0) {
       prefetch_tensor_map(&map_a);
       prefetch_tensor_map(&map_b);
+      // Into a stage that is free; its rows of A are still to come.
+      const auto copy_weights = [&](int stage, int step, int col) {
+        const uint32_t barrier = full + 8 * stage;
+        barrier_arrive_expecting(barrier, Shape::kStageBytes);
+        copy_box(ring + stage * Shape::kStageBytes + Shape::kBytesA, &map_b, step * Shape::kDepth,
+                 col, barrier);
+      };
+      const int ahead = min(kStages, steps);
+      const int first_col = raster.at(first_tile).col_tile * kCols;
+      for (int step = 0; step < ahead; ++step) copy_weights(step, step, first_col);
+      wait_for_inputs();
       for (int tile = first_tile; tile < tiles; tile += tile_stride) {
         const auto [row_tile, col_tile] = raster.at(tile);
         const int row = row_tile * kRows;
         const int col = col_tile * kCols;
         for (int step = 0; step < steps; ++step) {
-          const uint32_t barrier = full + 8 * place.stage;
-          const uint32_t stage_a = ring + place.stage * Shape::kStageBytes;
-          const uint32_t stage_b = stage_a + Shape::kBytesA;
-          barrier_wait(empty + 8 * place.stage, place.parity ^ 1);
-          barrier_arrive_expecting(barrier, Shape::kStageBytes);
-          copy_box(stage_a, &map_a, step * Shape::kDepth, row, barrier);
-          copy_box(stage_b, &map_b, step * Shape::kDepth, col, barrier);
+          if (tile != first_tile || step >= ahead) {
+            barrier_wait(empty + 8 * place.stage, place.parity ^ 1);
+            copy_weights(place.stage, step, col);
+          }
+          copy_box(ring + place.stage * Shape::kStageBytes, &map_a, step * Shape::kDepth, row,
+                   full + 8 * place.stage);
           place.advance();
         }
       }
     }
   } else {
     if constexpr (Shape::kMoveRegisters) take_registers<Shape::kConsumerRegisters>();
+    wait_for_inputs();  // for what the epilogue reads and overwrites
     const int thread = static_cast<int>(threadIdx.x) % 128;
     const int lane = thread % 32;
     const int first_row = (warpgroup - 1) * 64;
@@ -252,13 +264,13 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
   const CUtensorMap map_a = tensor_map(args.a, args.m, args.k, args.lda, kRows);
   const CUtensorMap map_b = tensor_map(args.b, args.n, args.k, args.k, kCols);
 
-  cudaLaunchConfig_t config{};
-  config.gridDim = std::min(raster.tiles(), args.sm_count);
-  config.blockDim = Shape::kThreads;
-  config.dynamicSmemBytes = Shape::kSharedBytes;
-  config.stream = args.stream;
-  check(cudaLaunchKernelEx(&config, kernel, map_a, map_b, raster, args.m, args.n,
-                           (args.k + Shape::kDepth - 1) / Shape::kDepth, epilogue));
+  launch({.grid = static_cast<unsigned>(std::min(raster.tiles(), args.sm_count)),
+          .block = Shape::kThreads,
+          .shared_bytes = Shape::kSharedBytes,
+          .stream = args.stream,
+          .overlaps = args.compute_capability_major >= 9},
+         kernel, map_a, map_b, raster, args.m, args.n,
+         (args.k + Shape::kDepth - 1) / Shape::kDepth, epilogue);
 }
 
 /// With tile `index` of kGemmTiles.

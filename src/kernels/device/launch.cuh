@@ -16,13 +16,17 @@ __device__ inline void let_next_begin() {
 #endif
 }
 
-/// Results of the kernels before this one are visible after it. Every kernel calls it before its
-/// first access to anything but weights.
-__device__ inline void wait_for_inputs() {
-  let_next_begin();
+/// The kernels before this one have ended and their results are visible after it.
+__device__ inline void wait_for_predecessors() {
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
 #endif
+}
+
+/// Every kernel calls it before its first access to anything but weights.
+__device__ inline void wait_for_inputs() {
+  let_next_begin();
+  wait_for_predecessors();
 }
 
 struct Launch {

@@ -8,8 +8,8 @@
 #include <cstdint>
 
 #include "core/check.h"
-#include "core/cuda.h"
 #include "core/dtype.h"
+#include "kernels/device/launch.cuh"
 
 namespace qvl::device {
 
@@ -20,7 +20,8 @@ struct RotateRows {
   const float* sin = nullptr;
   int64_t rows = 0;
   int64_t heads = 0;
-  int64_t head_dim = 0;  ///< 64 or 72
+  int64_t head_dim = 0;   ///< 64 or 72
+  bool overlaps = false;  ///< with the kernel before it
 };
 
 namespace rotate {
@@ -41,6 +42,7 @@ __global__ void __launch_bounds__(kThreads) rotate_kernel(const RotateRows args)
   constexpr int kPairs = kHeadDim / 2;
   constexpr int kVectors = kPairs / 4;
   static_assert(kPairs % 4 == 0);
+  wait_for_inputs();
   const auto row = static_cast<int64_t>(blockIdx.x);
   const int count = static_cast<int>(2 * args.heads) * kVectors;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
@@ -66,14 +68,12 @@ __global__ void __launch_bounds__(kThreads) rotate_kernel(const RotateRows args)
 inline void rotate_rows(const RotateRows& args, cudaStream_t stream) {
   require(args.qkv_stride % 4 == 0, "rows aligned to 8 bytes");
   if (args.rows == 0) return;
-  const auto grid = static_cast<unsigned>(args.rows);
-  if (args.head_dim == 64) {
-    rotate::rotate_kernel<64><<<grid, rotate::kThreads, 0, stream>>>(args);
-  } else {
-    require_equal(args.head_dim, 72, "head_dim of rotated rows");
-    rotate::rotate_kernel<72><<<grid, rotate::kThreads, 0, stream>>>(args);
-  }
-  check(cudaGetLastError());
+  require(args.head_dim == 64 || args.head_dim == 72, "head_dim of rotated rows");
+  launch({.grid = static_cast<unsigned>(args.rows),
+          .block = rotate::kThreads,
+          .stream = stream,
+          .overlaps = args.overlaps},
+         args.head_dim == 64 ? rotate::rotate_kernel<64> : rotate::rotate_kernel<72>, args);
 }
 
 }  // namespace qvl::device
