@@ -27,6 +27,12 @@ CudaStream make_stream() {
   return CudaStream(stream);
 }
 
+CudaEvent make_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreate(&event));
+  return CudaEvent(event);
+}
+
 PinnedMemory make_pinned(int64_t bytes) {
   void* data = nullptr;
   const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));

@@ -36,6 +36,12 @@ struct StreamDelete {
 using CudaStream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamDelete>;
 CudaStream make_stream();
 
+struct EventDelete {
+  void operator()(cudaEvent_t event) const noexcept { cudaEventDestroy(event); }
+};
+using CudaEvent = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, EventDelete>;
+CudaEvent make_event();
+
 struct GraphDelete {
   void operator()(cudaGraphExec_t graph) const noexcept { cudaGraphExecDestroy(graph); }
 };

@@ -51,6 +51,7 @@ struct Cpu {
 Cpu make_cpu(Threads& threads, Arena& scratch, Isa isa);
 
 struct DeviceLists;  // of a step; see kernels/device_lists.h
+class Staging;       // see kernels/staging.h
 
 /// One NVIDIA GPU. Everything that operators read and write is device memory, but where they say
 /// otherwise; they return when the work is queued on the stream. One user at a time.
@@ -63,6 +64,7 @@ struct Cuda {
   int sm_count = 0;
   const DeviceLists* lists = nullptr;           ///< of the step under way
   std::vector<std::byte>* read_back = nullptr;  ///< host memory that holds copies for the host
+  Staging* staging = nullptr;                   ///< what is uploaded goes through it; or null
 };
 
 /// The mixture of experts of one engine; num_experts 0: there is none.

@@ -1,9 +1,61 @@
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/device/products.cuh"
+#include "kernels/staging.h"
 #include "kernels/transfer.h"
 
 namespace qvl {
+namespace {
+
+/// Bytes that travel as a parameter of a kernel.
+template <int kBytes>
+struct Carried {
+  uint32_t words[kBytes / 4];
+};
+
+template <int kBytes>
+__global__ void carry_kernel(const __grid_constant__ Carried<kBytes> from, int count,
+                             uint32_t* to) {
+  // The next kernel begins when this one has ended: these may be weights.
+  device::wait_for_predecessors();
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
+    to[i] = from.words[i];
+  }
+}
+
+/// A kernel takes less time between two others than a copy does.
+template <int kBytes>
+void carry(const Cuda& cuda, void* to, const void* from, int64_t bytes) {
+  Carried<kBytes> carried;
+  std::memcpy(carried.words, from, static_cast<size_t>(bytes));
+  device::launch(device::blocks_of(cuda, 1, 128), carry_kernel<kBytes>, carried,
+                 static_cast<int>(bytes / 4), static_cast<uint32_t*>(to));
+}
+
+}  // namespace
+
+Staging::Staging() : memory_(make_pinned(kPartBytes * static_cast<int64_t>(kParts))) {
+  for (CudaEvent& event : read_) event = make_event();
+}
+
+void Staging::copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
+  for (int64_t done = 0; done < bytes;) {
+    std::byte* const part = memory_.get() + static_cast<int64_t>(part_) * kPartBytes;
+    const int64_t count = std::min(bytes - done, kPartBytes - used_);
+    std::memcpy(part + used_, static_cast<const std::byte*>(from) + done,
+                static_cast<size_t>(count));
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, part + used_,
+                          static_cast<size_t>(count), cudaMemcpyHostToDevice, stream));
+    done += count;
+    used_ += count;
+    if (used_ < kPartBytes) continue;
+    check(cudaEventRecord(read_[part_].get(), stream));
+    part_ = (part_ + 1) % kParts;
+    used_ = 0;
+    check(cudaEventSynchronize(read_[part_].get()));
+  }
+}
 
 int64_t scratch_bytes(const Cuda&, const OperatorShapes& shapes) {
   // Rows of one operator in bfloat16; of patches also their bytes. A mixture of experts keeps, for
@@ -22,6 +74,12 @@ int64_t scratch_bytes(const Cuda&, const OperatorShapes& shapes) {
 
 void upload(Cuda& cuda, void* to, const void* from, int64_t bytes) {
   if (bytes == 0) return;
+  constexpr int64_t kFew = 512;
+  constexpr int64_t kMany = 4000;
+  const bool words = bytes % 4 == 0 && reinterpret_cast<uintptr_t>(to) % 4 == 0;
+  if (words && bytes <= kFew) return carry<kFew>(cuda, to, from, bytes);
+  if (words && bytes <= kMany) return carry<kMany>(cuda, to, from, bytes);
+  if (cuda.staging != nullptr) return cuda.staging->copy(to, from, bytes, cuda.stream);
   // From pageable memory: the driver has its own copy when the call returns.
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, cuda.stream));
 }

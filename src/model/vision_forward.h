@@ -34,13 +34,13 @@ VisionPass VisionModel::begin(Backend& backend, std::span<const VisionItem> item
   corners.reserve(static_cast<size_t>(total));
   for (const VisionItem& item : items) {
     const int64_t n = item.grid.patches();
+    patch_embed(backend, make_mat(item.patches, n, config_.patch_dim()), pixel_norm_,
+                weights_.patch_embed, workspace.x.slice_rows(pass.patches, n));
     const Mat<int32_t> mine = coordinates.slice_cols(pass.patches, n);
     patch_coordinates(item.grid, config_.spatial_merge_size, mine);
     for (int64_t i = 0; i < n; ++i) {
       corners.push_back(position_corners(mine(0, i), mine(1, i), item.grid, side));
     }
-    patch_embed(backend, make_mat(item.patches, n, config_.patch_dim()), pixel_norm_,
-                weights_.patch_embed, workspace.x.slice_rows(pass.patches, n));
     for (int t = 0; t < item.grid.t; ++t) {
       pass.cu_seqlens.push_back(pass.cu_seqlens.back() + int64_t{item.grid.h} * item.grid.w);
     }

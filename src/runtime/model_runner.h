@@ -155,13 +155,18 @@ class ModelRunner final : public Runner {
     items.reserve(pictures.size());
     for (const Picture& p : pictures)
       items.push_back({p.grid, p.patches.get(), feature_view(p.features)});
+    owner_.start_clock();
+    begun_ = true;
     pass_ = vision_.begin(owner_.backend, items, vision_workspace_);
   }
   bool advance_vision(int64_t layers) override {
+    if (!begun_) owner_.start_clock();
+    begun_ = false;
     const bool done = vision_.advance(owner_.backend, pass_, layers, vision_workspace_);
-    owner_.wait();
+    owner_.stop_clock();
     return done;
   }
+  double vision_ms() const override { return owner_.clock_ms(); }
   ActMat features(RowRange rows) override { return read_back(owner_.backend, feature_view(rows)); }
   Mat<const float> vision_hidden() override {
     return read_back(owner_.backend, Mat<const float>(vision_workspace_.x));
@@ -233,6 +238,7 @@ class ModelRunner final : public Runner {
   VisionWorkspace vision_workspace_;
   ActMat features_;
   VisionPass pass_;
+  bool begun_ = false;  // and not advanced
 
   // The prepared step.
   RowRoles roles_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/clock.h"
 #include "runtime/model_runner.h"
 #include "runtime/runner_cuda.h"
 
@@ -33,6 +34,14 @@ struct HostMemory {
     return {logits.row(row), logits.cols};
   }
   static void wait() {}
+
+  void start_clock() { clock_ = Stopwatch(); }
+  void stop_clock() { ms_ = clock_.ms(); }
+  double clock_ms() const { return ms_; }
+
+ private:
+  Stopwatch clock_;
+  double ms_ = 0;
 };
 
 struct CpuOwner : HostMemory {

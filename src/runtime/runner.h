@@ -51,8 +51,11 @@ class Runner {
   /// Starts a pass of the vision tower; one that is under way is dropped. All pictures together
   /// have at most max_patches.
   virtual void begin_vision(std::span<const Picture> pictures) = 0;
-  /// Runs up to `layers` more layers. True when the features of all pictures are complete.
+  /// Runs up to `layers` more layers. True when the features of all pictures are complete, for
+  /// what is called after it.
   virtual bool advance_vision(int64_t layers) = 0;
+  /// What the last advance_vision() took, with a begin_vision() right before it; after wait().
+  virtual double vision_ms() const = 0;
   /// [rows, feature columns] of the feature buffer; valid until the next call.
   virtual ActMat features(RowRange rows) = 0;
   /// The tower's residual stream of the last pass, [patches, hidden_size]; for parity.

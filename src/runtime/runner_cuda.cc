@@ -9,6 +9,7 @@
 
 #include "core/cuda.h"
 #include "kernels/greedy.h"
+#include "kernels/staging.h"
 #include "runtime/model_runner.h"
 
 namespace qvl {
@@ -36,6 +37,7 @@ class CudaOwner {
     backend.compute_capability = info_.compute_capability;
     backend.sm_count = info_.sm_count;
     backend.read_back = read_back_.get();
+    backend.staging = staging_.get();
   }
 
   std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
@@ -153,6 +155,15 @@ class CudaOwner {
 
   void wait() const { check(cudaStreamSynchronize(backend.stream)); }
 
+  /// On the device: between what was queued before and after.
+  void start_clock() { check(cudaEventRecord(started_.get(), backend.stream)); }
+  void stop_clock() { check(cudaEventRecord(stopped_.get(), backend.stream)); }
+  double clock_ms() const {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, started_.get(), stopped_.get()));
+    return ms;
+  }
+
  private:
   static StepCapacity capacity(const ModelConfig& model, const EngineConfig& config,
                                int64_t max_model_len) {
@@ -172,6 +183,9 @@ class CudaOwner {
   CudaDeviceInfo info_;
   CudaStream stream_;
   std::unique_ptr<std::vector<std::byte>> read_back_ = std::make_unique<std::vector<std::byte>>();
+  std::unique_ptr<Staging> staging_ = std::make_unique<Staging>();
+  CudaEvent started_ = make_event();
+  CudaEvent stopped_ = make_event();
   StepCapacity capacity_;
   Arena memory_;
   std::unique_ptr<StepLists> lists_;

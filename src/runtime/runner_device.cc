@@ -57,10 +57,7 @@ class RunnerDevice final : public Device {
       changed_.wait(lock, [&] { return turn_ == Turn::host; });
     }
     if (failure_) std::rethrow_exception(failure_);
-    if (!thread_.joinable()) {
-      runner_->wait();
-      result_.text_ms = begun_.ms() - result_.vision_ms;
-    }
+    if (!thread_.joinable()) end();
     result_.tokens.clear();
     result_.counts.clear();
     int64_t row = 0;
@@ -91,8 +88,7 @@ class RunnerDevice final : public Device {
       }
       try {
         begin();
-        runner_->wait();
-        result_.text_ms = begun_.ms() - result_.vision_ms;
+        end();
       } catch (...) {  // of a device: the engine's thread hears of it in finish()
         failure_ = std::current_exception();
       }
@@ -104,10 +100,15 @@ class RunnerDevice final : public Device {
     begun_ = Stopwatch();
     if (!pictures_.empty()) runner_->begin_vision(pictures_);
     if (vision_layers_ > 0) runner_->advance_vision(vision_layers_);
-    result_.vision_ms = begun_.ms();
     if (has_rows_) {
       runner_->compute(sampled_, {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())});
     }
+  }
+
+  void end() {
+    runner_->wait();
+    result_.vision_ms = vision_layers_ > 0 ? runner_->vision_ms() : 0;
+    result_.text_ms = begun_.ms() - result_.vision_ms;
   }
 
   /// Tokens for one sequence, from row `row` of the logits on, as long as the drafts are right.

@@ -19,6 +19,7 @@
 #include "kernels/features.h"
 #include "kernels/greedy.h"
 #include "kernels/rope.h"
+#include "kernels/staging.h"
 #include "kernels/transfer.h"
 #include "model/text.h"
 #include "model/vision.h"
@@ -181,6 +182,7 @@ class Bench {
     cuda.compute_capability = info.compute_capability;
     cuda.sm_count = info.sm_count;
     cuda.read_back = &read_back_;
+    cuda.staging = &staging_;
     check(cudaEventCreate(&begin_));
     check(cudaEventCreate(&end_));
   }
@@ -233,6 +235,7 @@ class Bench {
   CudaStream stream_ = make_stream();
   Arena scratch_ = device_arena("scratch", kMaxPatches * 4096 * 3);
   std::vector<std::byte> read_back_;
+  Staging staging_;
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
 };

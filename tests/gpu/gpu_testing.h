@@ -13,6 +13,7 @@
 #include "core/cuda.h"
 #include "kernels/device_lists.h"
 #include "kernels/kernel_testing.h"
+#include "kernels/staging.h"
 #include "kernels/transfer.h"
 
 namespace qvl {
@@ -31,6 +32,7 @@ class TestGpu {
     cuda_.compute_capability = info->compute_capability;
     cuda_.sm_count = info->sm_count;
     cuda_.read_back = &read_back_;
+    cuda_.staging = &staging_;
   }
   ~TestGpu() { EXPECT_EQ(scratch_.used(), 0); }
 
@@ -91,6 +93,7 @@ class TestGpu {
   Arena scratch_;
   Arena memory_;
   std::vector<std::byte> read_back_;
+  Staging staging_;
   Cuda cuda_;
 };
 

@@ -494,6 +494,32 @@ TEST(GpuAttention, ARowHasTheSameBitsHoweverItsSequenceWasCut) {
   }
 }
 
+TEST(GpuUpload, ArrivesWholeThoughItsSourceChangesAtOnce) {
+  TestGpu gpu;
+  struct Part {
+    int64_t offset;
+    int64_t count;
+  };
+  const std::vector<Part> parts{{0, 4},           {4, 512},        {516, 3},           {519, 516},
+                                {1036, 4000},     {5036, 4004},    {9040, 1},          {9041, 4000},
+                                {16384, 9 << 20}, {10 << 20, 700}, {11 << 20, 5 << 20}};
+  const int64_t total = 16LL << 20;
+  const ActMat room = gpu.memory().take_act(DType::bf16, 1, total / 2);
+  std::vector<uint8_t> expected(static_cast<size_t>(total));
+  std::vector<uint8_t> source;
+  for (const Part& part : parts) {
+    source.resize(static_cast<size_t>(part.count));
+    for (size_t i = 0; i < source.size(); ++i) {
+      source[i] = static_cast<uint8_t>(i * 31 + i / 251 + static_cast<size_t>(part.offset) % 97);
+    }
+    std::copy(source.begin(), source.end(), expected.begin() + part.offset);
+    upload(*gpu, static_cast<uint8_t*>(room.data) + part.offset, source.data(), part.count);
+    std::fill(source.begin(), source.end(), uint8_t{0xee});
+  }
+  const ActMat host = read_back(*gpu, room);
+  EXPECT_EQ(std::memcmp(host.data, expected.data(), expected.size()), 0);
+}
+
 TEST(GpuVisionAttention, IsTheReferencesInEverySegment) {
   for (const int64_t head_dim : {64, 72}) {
     for (const int64_t heads : {1, 3}) {
