@@ -5,7 +5,8 @@
 /// Every variant runs in a process of its own, so that one that hangs or faults does not hide the
 /// others. Checked for each shape and number of rows: every element written exactly once and none
 /// outside; the distance to sums in float64; the bits of a row, which must be those of a product of
-/// 3,072 rows with the smallest tile. Exit code 1 and a line for each difference on failure.
+/// 3,072 rows with the smallest tile; that strips of the epilogues leave what their pairs do. Exit
+/// code 1 and a line for each difference on failure.
 
 #include <cublasLt.h>
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 #include "kernels/device/gemm.cuh"
@@ -182,13 +184,13 @@ struct CountingStore {
   }
 };
 
-/// Stores bf16, as the operators do.
-struct RoundingStore {
-  __nv_bfloat162* c;
-  int n;
+/// An epilogue without its strips.
+template <class Epilogue>
+struct InPairs {
+  Epilogue epilogue;
 
   __device__ void operator()(int row, int col, float v0, float v1) const {
-    c[(int64_t{row} * n + col) / 2] = __floats2bfloat162_rn(v0, v1);
+    epilogue(row, col, v0, v1);
   }
 };
 
@@ -442,6 +444,43 @@ class VariantProcess {
           std::max(result_.worst_relative_error, std::isnan(relative) ? 1.0 : relative);
       std::fflush(stdout);
     }
+    if (variant_ == kMma) return;
+    for (const int m : {1, 65, 777}) {
+      const GemmArgs args = arguments(a.get(), k, b.get(), m, shape);
+      const std::string where = shape_text + ", m " + std::to_string(m);
+      const int width = (n + 7) / 8 * 8 + 8;
+      const auto* const bias = reinterpret_cast<const float*>(a.get());
+      using Half = StoreHalf<GeluTanh>;
+      check_strips<bf16>(where, args, width, [&](bf16* y) { return Half{y, width, bias}; });
+      check_strips<float>(where, args, width, [&](float* y) { return StoreFloat{y, width, bias}; });
+      check_strips<float>(where, args, width, [&](float* x) { return AddTo{x, width, bias}; });
+      check_strips<bf16>(where, args, width, [&](bf16* y) { return SiluProduct{y, width}; });
+    }
+  }
+
+  /// The strips of an epilogue leave the same bits as its pairs, in the matrix and beside it.
+  template <class T, class Make>
+  void check_strips(const std::string& where, const GemmArgs& args, int width, const Make& make) {
+    const size_t size = static_cast<size_t>(args.m + 1) * static_cast<size_t>(width);
+    DeviceArray<T> strips(size);
+    DeviceArray<T> pairs(size);
+    strips.fill(0x3D, stream_);
+    pairs.fill(0x3D, stream_);
+    const auto epilogue = make(strips.get());
+    launch(variant_, args, epilogue);
+    launch(variant_, args, InPairs<std::remove_const_t<decltype(epilogue)>>{make(pairs.get())});
+    wait(where + ", strips");
+    std::vector<uint8_t> by_strips(size * sizeof(T));
+    std::vector<uint8_t> by_pairs(size * sizeof(T));
+    check(cudaMemcpy(by_strips.data(), strips.get(), by_strips.size(), cudaMemcpyDeviceToHost));
+    check(cudaMemcpy(by_pairs.data(), pairs.get(), by_pairs.size(), cudaMemcpyDeviceToHost));
+    const auto first = std::mismatch(by_strips.begin(), by_strips.end(), by_pairs.begin()).first;
+    if (first == by_strips.end()) return;
+    ++result_.failures;
+    const auto at = static_cast<size_t>(first - by_strips.begin()) / sizeof(T);
+    std::printf("FAIL %s %s: strips of %s differ from pairs, first at row %zu, col %zu\n",
+                name().c_str(), where.c_str(), typeid(epilogue).name(),
+                at / static_cast<size_t>(width), at % static_cast<size_t>(width));
   }
 
   /// Median time of one of the launches that `enqueue` puts on the stream, in microseconds. They
@@ -491,7 +530,7 @@ class VariantProcess {
       fill(a.get(), m, k, k, 1, 1.F, stream_);
       fill(b.get(), n, k, k, 2, 1.F / std::sqrt(static_cast<float>(k)), stream_);
       const GemmArgs args = arguments(a.get(), k, b.get(), m, {n, k});
-      const RoundingStore store{c.get(), n};
+      const StoreHalf<NoChange> store{reinterpret_cast<bf16*>(c.get()), n, nullptr};
       if (variant_ == kCublasLt) {
         result_.microseconds[i] = time_cublaslt(args, c.get(), what);
         continue;

@@ -15,6 +15,7 @@
 
 #include "core/check.h"
 #include "core/cuda.h"
+#include "kernels/device/epilogues.cuh"
 #include "kernels/device/gemm_args.h"
 #include "kernels/device/launch.cuh"
 #include "kernels/device/wgmma.cuh"
@@ -93,6 +94,44 @@ struct RingPlace {
   }
 };
 
+/// A lane's sums of rows `row` and `row + 8` and the columns from `col` on, as wgmma leaves them.
+template <int kSums, class Epilogue>
+__device__ void store_sums(const Epilogue& epilogue, const float (&sums)[kSums], int row, int col,
+                           int m, int n) {
+  constexpr int kStrips = kSums / 32;
+  int stored = 0;  // strips
+  if constexpr (TakesStrips<Epilogue>) {
+    const int whole = epilogue.takes_strips() ? min(kStrips, (n - col) / kStripCols) : 0;
+    const auto place = [&](int strip, int half) -> Strip {
+      const int at = row + 8 * half;
+      return {at, col + strip * kStripCols, strip < whole && at < m};
+    };
+    auto before = epilogue.before(place(0, 0));
+#pragma unroll
+    for (int strip = 0; strip < kStrips; ++strip) {
+      if (strip >= whole) break;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float2 pairs[kStripPairs];
+#pragma unroll
+        for (int i = 0; i < kStripPairs; ++i) {
+          const float* const sum = sums + 32 * strip + 4 * i + 2 * half;
+          pairs[i] = {sum[0], sum[1]};
+        }
+        epilogue.store_strip(place(strip, half), place(strip + half, 1 - half), before, pairs);
+      }
+    }
+    stored = whole;
+  }
+  const int pair_col = col + static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int j = 0; j < kSums / 4; ++j) {
+    if (j / kStripPairs < stored || pair_col + 8 * j >= n) continue;
+    if (row < m) epilogue(row, pair_col + 8 * j, sums[4 * j], sums[4 * j + 1]);
+    if (row + 8 < m) epilogue(row + 8, pair_col + 8 * j, sums[4 * j + 2], sums[4 * j + 3]);
+  }
+}
+
 template <int kRows, int kCols, class Epilogue>
 __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
     gemm_wgmma_kernel(const __grid_constant__ CUtensorMap map_a,
@@ -161,9 +200,7 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
     const int thread = static_cast<int>(threadIdx.x) % 128;
     const int lane = thread % 32;
     const int first_row = (warpgroup - 1) * 64;
-    const bool odd_row = lane / 4 % 2 != 0;
-    const int thread_row = first_row + thread / 32 * 16 + lane / 8 * 2;  // and the one after it
-    const int thread_col = lane % 4 * 2 + (odd_row ? 8 : 0);
+    const int thread_row = first_row + thread / 32 * 16 + lane / 4;  // and the eighth after it
     // The stage may be overwritten.
     const auto release = [&](int stage) {
       if (lane == 0) barrier_arrive(empty + 8 * stage);
@@ -194,30 +231,8 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
       pin_registers(sums);
       release(previous);
 
-      // A quad holds 8 columns of a row: half of the 32 bytes that memory is written in. Lanes of
-      // neighbouring rows swap halves, so that both call for 16 columns of one row, then the other.
       const auto [row_tile, col_tile] = raster.at(tile);
-      const int row = row_tile * kRows + thread_row;
-      const int col = col_tile * kCols + thread_col;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-#pragma unroll
-        for (int j = 0; j < kCols / 8; j += 2) {
-          const float* left = sums + 4 * j + 2 * half;
-          const float* right = left + 4;
-          const float other0 = __shfl_xor_sync(0xFFFFFFFF, odd_row ? left[0] : right[0], 4);
-          const float other1 = __shfl_xor_sync(0xFFFFFFFF, odd_row ? left[1] : right[1], 4);
-          const int even = row + 8 * half;
-          if (col + 8 * j >= n) continue;
-          if (even < m) {
-            epilogue(even, col + 8 * j, odd_row ? other0 : left[0], odd_row ? other1 : left[1]);
-          }
-          if (even + 1 < m) {
-            epilogue(even + 1, col + 8 * j, odd_row ? right[0] : other0,
-                     odd_row ? right[1] : other1);
-          }
-        }
-      }
+      store_sums(epilogue, sums, row_tile * kRows + thread_row, col_tile * kCols, m, n);
     }
   }
 #else
