@@ -178,24 +178,25 @@ TEST(GpuNorms, AndTheirProductsAreTheReferences) {
 }
 
 TEST(GpuNorms, MergeRowsBeforeOrAfterTheNorm) {
-  TestGpu gpu;
   Ref ref;
-  const int64_t dim = 64;
-  const int64_t wide = 4 * dim;
-  const LinearDesc desc = desc_of({192, wide});
-  const TestWeight weight(desc, 1);
-  const Linear w = gpu.put_linear(desc, weight, true);
-  const TestLinear ref_w = pack(ref, desc, weight, weight.bias.data());
-  for (const int64_t size : {dim, wide}) {
-    const std::vector<float> scale = norm_weights(size);
-    TestMat x = TestMat::normal(DType::f32, 36, dim, 2);
-    TestMat y(DType::bf16, 9, 192);
-    const LayerNorm layer{{scale.data(), size}, {scale.data(), size}, 1e-6F};
-    layer_norm_linear_gelu(ref, x.f32(), layer, ref_w.linear, Gelu::erf, y.act());
-    const ActMat dy = gpu.room(DType::bf16, 9, 192);
-    const LayerNorm gpu_layer{gpu.put_vector(scale), gpu.put_vector(scale), 1e-6F};
-    layer_norm_linear_gelu(*gpu, gpu.put_floats(x), gpu_layer, w, Gelu::erf, dy);
-    EXPECT_TRUE(close(gpu.get(dy), y, kHalfTolerance)) << size;
+  for (const int64_t dim : {64, 532}) {
+    TestGpu gpu;
+    const int64_t wide = 4 * dim;
+    const LinearDesc desc = desc_of({192, wide});
+    const TestWeight weight(desc, 1);
+    const Linear w = gpu.put_linear(desc, weight, true);
+    const TestLinear ref_w = pack(ref, desc, weight, weight.bias.data());
+    for (const int64_t size : {dim, wide}) {
+      const std::vector<float> scale = norm_weights(size);
+      TestMat x = TestMat::normal(DType::f32, 36, dim, 2);
+      TestMat y(DType::bf16, 9, 192);
+      const LayerNorm layer{{scale.data(), size}, {scale.data(), size}, 1e-6F};
+      layer_norm_linear_gelu(ref, x.f32(), layer, ref_w.linear, Gelu::erf, y.act());
+      const ActMat dy = gpu.room(DType::bf16, 9, 192);
+      const LayerNorm gpu_layer{gpu.put_vector(scale), gpu.put_vector(scale), 1e-6F};
+      layer_norm_linear_gelu(*gpu, gpu.put_floats(x), gpu_layer, w, Gelu::erf, dy);
+      EXPECT_TRUE(close(gpu.get(dy), y, kHalfTolerance)) << dim << ", " << size;
+    }
   }
 }
 
