@@ -179,7 +179,7 @@ TEST(GpuNorms, AndTheirProductsAreTheReferences) {
 
 TEST(GpuNorms, MergeRowsBeforeOrAfterTheNorm) {
   Ref ref;
-  for (const int64_t dim : {64, 532}) {
+  for (const int64_t dim : {64, 532, 1048}) {
     TestGpu gpu;
     const int64_t wide = 4 * dim;
     const LinearDesc desc = desc_of({192, wide});

@@ -1,9 +1,9 @@
 #pragma once
 
 /// Norms of float32 rows, rounded once to bfloat16. Bound by latency for few rows, by memory for
-/// many: a row stays in registers between the sum and the product. One warp a row, so that no
-/// barrier stands between them, and a block for rows that are too wide for that; the order of a
-/// row's sum follows from its width alone.
+/// many: a row stays in registers between the sum and the product. Rows of the tower have a warp
+/// each, so that no barrier stands between them; a warp with 2,048 elements was slower than a block.
+/// The order of a row's sum follows from its width alone.
 
 #include <algorithm>
 
@@ -120,7 +120,9 @@ void with_norm_row(int64_t size, const LaunchRows& launch_rows) {
   if (size <= 1152) {
     launch_rows(NormRow<32, 9>{});
   } else if (size <= 2048) {
-    launch_rows(NormRow<32, 16>{});
+    launch_rows(NormRow<128, 4>{});
+  } else if (size <= 4096) {
+    launch_rows(NormRow<256, 4>{});
   } else {
     launch_rows(NormRow<256, 8>{});
   }
