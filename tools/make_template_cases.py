@@ -4,12 +4,12 @@
     pip install jinja2
     python3 tools/make_template_cases.py FOLDER CONVERSATIONS CONSTRUCTS [SEED]
 
-FOLDER/template_conversations.jsonl: {"context": variables, "expected": {template: text}} a line, where a template is a
-file of this repository and null stands for an error. FOLDER/template_constructs.jsonl: the variables of all cases on
-the first line, then [source, text or null] a line: the snippets below and as many random ones as asked for. The
-environment is the one in which transformers renders chat templates; "now" is fixed. The test reads another FOLDER than
-tests/text if the variable QVL_TEMPLATE_CASES names it. Among thousands of constructs a few will differ: the engine takes
-an argument that is undefined as one that is not given, where Python may fail.
+FOLDER/template_conversations.jsonl: {"context": variables, "expected": [[text, [template, ...]], ...]} a line, where a
+template is a file of this repository and null stands for an error. FOLDER/template_constructs.jsonl: the variables of
+all cases on the first line, then [source, text or null] a line: the snippets below and as many random ones as asked for.
+The environment is the one in which transformers renders chat templates; "now" is fixed. The test reads another FOLDER
+than tests/text if the variable QVL_TEMPLATE_CASES names it. Among thousands of constructs a few will differ: the engine
+takes an argument that is undefined as one that is not given, where Python may fail.
 """
 
 import datetime
@@ -271,7 +271,10 @@ def conversation(maker, sources):
     for first, second in PAIRS:
         if expected[first] is not None and expected[second] is not None:
             assert expected[first] == expected[second], (first, context)
-    return {"context": context, "expected": expected}
+    names = {}
+    for name, text in expected.items():
+        names.setdefault(text, []).append(name)
+    return {"context": context, "expected": list(names.items())}
 
 
 class Construct:

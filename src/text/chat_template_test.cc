@@ -250,9 +250,12 @@ TEST(ChatTemplate, ConversationsRenderAsInJinja2) {
   const std::vector<ordered_json> conversations = rows("template_conversations.jsonl");
   EXPECT_GE(conversations.size(), 70U);
   for (const ordered_json& row : conversations) {
-    for (const auto& [name, expected] : row["expected"].items()) {
-      expect_rendering(read_file(QVL_SOURCE_DIR "/" + name), row["context"], expected,
-                       name + ": " + row["context"].dump());
+    for (const ordered_json& expected : row["expected"]) {
+      for (const ordered_json& each : expected[1]) {
+        const auto name = each.get<std::string>();
+        expect_rendering(read_file(QVL_SOURCE_DIR "/" + name), row["context"], expected[0],
+                         name + ": " + row["context"].dump());
+      }
     }
   }
 }
