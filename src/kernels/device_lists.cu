@@ -72,7 +72,7 @@ int64_t StepLists::device_bytes(const StepCapacity& capacity) {
   return Arena::padded(Layout(capacity, capacity.rows).bytes) +
          Arena::padded(Layout(capacity, capacity.decode_rows).bytes) +
          Arena::padded(partial_bytes(capacity)) +
-         Arena::padded(capacity.decode_rows * capacity.num_kv_heads * 4) + Arena::padded(2 * 4);
+         Arena::padded(capacity.decode_rows * capacity.num_kv_heads * 4);
 }
 
 StepLists::StepLists(const StepCapacity& capacity, Arena& memory)
@@ -82,7 +82,6 @@ StepLists::StepLists(const StepCapacity& capacity, Arena& memory)
   lists_.partial_rows = capacity.decode_rows;
   lists_.partials = reinterpret_cast<float*>(memory.take<std::byte>(partial_bytes(capacity)));
   lists_.arrivals = memory.take<uint32_t>(capacity.decode_rows * capacity.num_kv_heads);
-  lists_.step_barrier = memory.take<uint32_t>(2);
 }
 
 StepLists::~StepLists() = default;

@@ -74,7 +74,6 @@ struct DeviceLists {
   float* partials = nullptr;         ///< [splits of those rows, heads, head_dim + 2]
   uint32_t* arrivals = nullptr;      ///< [partial rows, kv heads], zero between launches
   int64_t first_decode_row = 0;      ///< row of the step's matrices
-  uint32_t* step_barrier = nullptr;  ///< [2], zero between launches
 };
 
 struct StepCapacity {

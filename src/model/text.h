@@ -5,7 +5,6 @@
 #include <span>
 #include <vector>
 
-#include "kernels/decode_layers.h"
 #include "model/kv_pool.h"
 #include "model/weights.h"
 
@@ -71,8 +70,6 @@ class TextModel {
                           TextWorkspace& workspace) const;
 
  private:
-  std::vector<DecodeLayer> decode_layers_with(const KvPool& cache) const;
-
   TextConfig config_;
   TextWeights weights_;
   std::vector<uint8_t> rope_axes_;

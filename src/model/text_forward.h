@@ -27,13 +27,6 @@ void TextModel::forward(Backend& backend, const TextBatch& batch, const KvPool& 
   rope_table(backend, batch.positions, rope_axes_, inv_freq_, workspace.rope);
   if (observer != nullptr) observer->hidden(0, read_back(backend, Mat<const float>(x)));
 
-  if constexpr (kHasDecodeLayers<Backend>) {
-    const bool suits = roles.prompt == 0 && observer == nullptr && !config_.is_moe();
-    if (suits && decode_layers(backend, decode_layers_with(cache),
-                               {x, qkv, attended, mlp, workspace.rope})) {
-      return;
-    }
-  }
   for (size_t l = 0; l < weights_.layers.size(); ++l) {
     const TextLayerWeights& layer = weights_.layers[l];
     const auto index = static_cast<int64_t>(l);
@@ -55,17 +48,6 @@ void TextModel::forward(Backend& backend, const TextBatch& batch, const KvPool& 
     }
     if (observer != nullptr) observer->hidden(index + 1, read_back(backend, Mat<const float>(x)));
   }
-}
-
-inline std::vector<DecodeLayer> TextModel::decode_layers_with(const KvPool& cache) const {
-  std::vector<DecodeLayer> layers;
-  layers.reserve(weights_.layers.size());
-  for (const TextLayerWeights& layer : weights_.layers) {
-    layers.push_back({layer.input_norm, layer.qkv, layer.attention, layer.output,
-                      layer.post_attention_norm, layer.gate_up, layer.down,
-                      cache.layer(static_cast<int64_t>(layers.size()))});
-  }
-  return layers;
 }
 
 template <class Backend>

@@ -257,7 +257,7 @@ class KeyBlock {
   /// 16 after them.
   __device__ uint4 key(int tile, int c) const {
     const int lane = threadIdx.x % 32;
-    return load_matrices<false>(keys_ + (tile * 8 + lane % 8) * kStride + c * 64 + lane / 8 * 16);
+    return load_matrices(keys_ + (tile * 8 + lane % 8) * kStride + c * 64 + lane / 8 * 16);
   }
 
   /// Right operands of two tiles of eight dimensions, 8·tile and on: b0, b1, then those of the
@@ -274,24 +274,6 @@ class KeyBlock {
     copy_piece(reinterpret_cast<uint4*>(to + kKeys * kStride),
                from + kValuesAfterKeys + row * kDecodeHeadDim);
   }
-  template <bool kTransposed>
-  static __device__ uint4 load_matrices(const std::byte* row) {
-    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-    uint4 v;
-    if constexpr (kTransposed) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                   : "r"(address)
-                   : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                   : "r"(address)
-                   : "memory");
-    }
-    return v;
-  }
-
   std::byte* keys_;
 };
 
@@ -557,30 +539,9 @@ __device__ inline void finish_units(const DecodeArgs& args, const DecodeUnit& un
   }
 }
 
-/// Four warps that take units together: a thread block, or a part of one.
-struct DecodeTeam {
-  int index;    ///< of the team
-  int count;    ///< of teams
-  int thread;   ///< of the team
-  int barrier;  ///< of the team's own
-  bool* flag;   ///< in shared memory
-
-  __device__ void sync() const {
-    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kDecodeWarps * 32) : "memory");
-  }
-};
-
-/// Shared memory of a team, apart from its queries [warps][query heads of a kv head]: that of
-/// attend_alone or of attend_together.
-constexpr int decode_team_bytes(int slots, int group) {
-  return kDecodeWarps * std::max(slots * KeyBlock::kBytes, KeyBlock::kBytes + group * kPartial * 4);
-}
-
-/// A run of units by one warp, with kSlots blocks of keys in shared memory.
-template <int kSlots, class Ready>
-__device__ void attend_alone(const DecodeArgs& args, int first_unit, int last_unit,
-                             std::byte* slots, uint4 (*queries)[kDecodeHeadDim / 8],
-                             const Ready& ready) {
+/// A run of units by one warp.
+__device__ inline void attend_alone(const DecodeArgs& args, int first_unit, int last_unit,
+                                    std::byte* slots, uint4 (*queries)[kDecodeHeadDim / 8]) {
   const HeadArgs& heads = args.heads;
   const int group = heads.num_heads / heads.num_kv_heads;
   const int lane = threadIdx.x % 32;
@@ -596,8 +557,8 @@ __device__ void attend_alone(const DecodeArgs& args, int first_unit, int last_un
       commit_copies();
     };
 #pragma unroll 1
-    for (int slot = 0; slot < kSlots; ++slot) fetch(slot);
-    if (batch == first_unit) ready();
+    for (int slot = 0; slot < kDecodeSlots; ++slot) fetch(slot);
+    if (batch == first_unit) wait_for_inputs();
 
     QueryWords q;
     int slot = 0;
@@ -612,12 +573,12 @@ __device__ void attend_alone(const DecodeArgs& args, int first_unit, int last_un
 #pragma unroll 1
       for (int first = unit.begin; first < unit.end; first += kDecodeKeys) {
         const KeyBlock keys(slots + slot * KeyBlock::kBytes);
-        wait_copies<kSlots - 1>();
+        wait_copies<kDecodeSlots - 1>();
         keys.complete(heads, unit, first);
         softmax.add(keys, q, first, unit.end);
         __syncwarp();  // all have read what is overwritten
         fetch(slot);
-        slot = slot + 1 == kSlots ? 0 : slot + 1;
+        slot = slot + 1 == kDecodeSlots ? 0 : slot + 1;
       }
       const DecodePlaces places(args, unit);
       if (unit.splits == 1) {
@@ -630,16 +591,15 @@ __device__ void attend_alone(const DecodeArgs& args, int first_unit, int last_un
   }
 }
 
-/// One unit by a team, where there are few: 16 keys a warp. `results`: [warps][group][kPartial].
-template <class Ready>
-__device__ void attend_together(const DecodeArgs& args, const DecodeTeam& team, std::byte* slot,
-                                float* results, uint4 (*queries)[kDecodeHeadDim / 8],
-                                const Ready& ready) {
+/// One unit by a thread block, where there are few: 16 keys a warp. `results`: [warps][group]
+/// [kPartial].
+__device__ inline void attend_together(const DecodeArgs& args, int index, std::byte* slot,
+                                       float* results, uint4 (*queries)[kDecodeHeadDim / 8]) {
   constexpr int kAtOnce = kDecodeWarps * kDecodeKeys;
   const HeadArgs& heads = args.heads;
   const int group = heads.num_heads / heads.num_kv_heads;
-  const int warp = team.thread / 32;
-  const DecodeUnit unit(args, team.index);
+  const int warp = threadIdx.x / 32;
+  const DecodeUnit unit(args, index);
   const KeyBlock keys(slot);
   const auto fetch = [&](int first) {
     if (first < unit.end) keys.fetch(page_of(heads, unit, first), unit.start, unit.end, first);
@@ -647,11 +607,11 @@ __device__ void attend_together(const DecodeArgs& args, const DecodeTeam& team, 
   };
   int first = unit.begin + warp * kDecodeKeys;
   fetch(first);
-  ready();
+  wait_for_inputs();
 
   QueryWords q;
   load_queries(heads, unit, args.first_row + unit.row, queries, q);
-  const int column = team.thread;
+  const int column = threadIdx.x;
   float largest[kMaxGroup];
   float sums[kMaxGroup];
   float totals[kMaxGroup];
@@ -674,7 +634,7 @@ __device__ void attend_together(const DecodeArgs& args, const DecodeTeam& team, 
       __syncwarp();
     }
     fetch(first + kAtOnce);
-    team.sync();
+    __syncthreads();
     const int there = min(kDecodeWarps, (unit.end - block + kDecodeKeys - 1) / kDecodeKeys);
     for (int w = 0; w < there; ++w) {
 #pragma unroll
@@ -687,7 +647,7 @@ __device__ void attend_together(const DecodeArgs& args, const DecodeTeam& team, 
         sums[h] = join(sums[h], of_warp[column]);
       }
     }
-    team.sync();
+    __syncthreads();
   }
 
   const DecodePlaces places(args, unit);
@@ -704,64 +664,56 @@ __device__ void attend_together(const DecodeArgs& args, const DecodeTeam& team, 
   }
   if (unit.splits == 1) return;
   __threadfence();
-  team.sync();
-  if (team.thread == 0) *team.flag = places.arrive(unit, 1);
-  team.sync();
-  if (!*team.flag) return;
+  __syncthreads();
+  __shared__ bool is_last;
+  if (threadIdx.x == 0) is_last = places.arrive(unit, 1);
+  __syncthreads();
+  if (!is_last) return;
   __threadfence();
   for (int h = warp; h < group; h += kDecodeWarps) places.finish(unit, h);
-}
-
-/// Attention of all rows by the teams of a launch. Calls `ready` once in every thread that has
-/// work, before its first access to what the kernel before has written. Returns whether it had.
-template <int kSlots, class Ready>
-__device__ bool attend(const DecodeArgs& args, const DecodeTeam& team, std::byte* shared,
-                       uint4 (*queries)[kDecodeHeadDim / 8], const Ready& ready) {
-  const int warp = team.thread / 32;
-  const int group = args.heads.num_heads / args.heads.num_kv_heads;
-  const int units =
-      (args.first_split[args.row_count] - args.first_split[0]) * args.heads.num_kv_heads;
-  if (units <= team.count) {
-    if (team.index >= units) return false;
-    attend_together(args, team, shared + warp * KeyBlock::kBytes,
-                    reinterpret_cast<float*>(shared + kDecodeWarps * KeyBlock::kBytes),
-                    queries + warp * group, ready);
-    return true;
-  }
-  const int64_t warps = int64_t{team.count} * kDecodeWarps;
-  const int64_t mine = int64_t{warp} * team.count + team.index;  // neighbours on other processors
-  const int first_unit = static_cast<int>(mine * units / warps);
-  const int last_unit = static_cast<int>((mine + 1) * units / warps);
-  if (first_unit == last_unit) return false;
-  attend_alone<kSlots>(args, first_unit, last_unit, shared + warp * kSlots * KeyBlock::kBytes,
-                       queries + warp * group, ready);
-  return true;
 }
 
 static __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks)
     decode_attention_kernel(const DecodeArgs args) {
   static_assert(kDecodeWarps * 32 == kDecodeHeadDim);
   extern __shared__ uint4 decode_shared[];
-  __shared__ uint4 queries[kDecodeWarps * kMaxGroup][kDecodeHeadDim / 8];
-  __shared__ bool flag;
+  __shared__ uint4 queries[kDecodeWarps][kMaxGroup][kDecodeHeadDim / 8];
+  const int warp = threadIdx.x / 32;
+  auto* const slots = reinterpret_cast<std::byte*>(decode_shared);
   let_next_begin();
-  const DecodeTeam team{.index = static_cast<int>(blockIdx.x),
-                        .count = static_cast<int>(gridDim.x),
-                        .thread = static_cast<int>(threadIdx.x),
-                        .barrier = 0,
-                        .flag = &flag};
-  const bool had_work = attend<kDecodeSlots>(
-      args, team, reinterpret_cast<std::byte*>(decode_shared), queries, [] { wait_for_inputs(); });
+
+  const int units =
+      (args.first_split[args.row_count] - args.first_split[0]) * args.heads.num_kv_heads;
+  const int blocks = gridDim.x;
+  if (units <= blocks) {
+    if (static_cast<int>(blockIdx.x) < units) {
+      attend_together(args, blockIdx.x, slots + warp * KeyBlock::kBytes,
+                      reinterpret_cast<float*>(slots + kDecodeWarps * KeyBlock::kBytes),
+                      queries[warp]);
+      return;
+    }
+  } else {
+    const int64_t warps = int64_t{blocks} * kDecodeWarps;
+    const int64_t mine = int64_t{warp} * blocks + blockIdx.x;  // neighbours on other processors
+    const int first_unit = static_cast<int>(mine * units / warps);
+    const int last_unit = static_cast<int>((mine + 1) * units / warps);
+    if (first_unit < last_unit) {
+      attend_alone(args, first_unit, last_unit, slots + warp * kDecodeSlots * KeyBlock::kBytes,
+                   queries[warp]);
+      return;
+    }
+  }
   // The memory of a block without work is free for the next kernel; one waits for its inputs, so
   // that the kernel ends after the one before it.
-  if (!had_work && blockIdx.x == 0) wait_for_inputs();
+  if (blockIdx.x == 0) wait_for_inputs();
 }
 
 inline void launch_decode_attention(const HeadArgs& heads, const DeviceLists& lists, bf16x1* out,
                                     int64_t ldo, const Cuda& cuda) {
   const int group = heads.num_heads / heads.num_kv_heads;
   require(group <= kMaxGroup, "device attention: query heads of a kv head");
-  constexpr int kBytes = decode_team_bytes(kDecodeSlots, kMaxGroup);
+  constexpr int kBytes = kDecodeWarps * std::max(kDecodeSlots * KeyBlock::kBytes,
+                                                 KeyBlock::kBytes + kMaxGroup * kPartial * 4);
   check(cudaFuncSetAttribute(decode_attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              kBytes));
   for (int64_t first = 0; first < lists.decode_count; first += lists.partial_rows) {

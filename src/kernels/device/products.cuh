@@ -49,16 +49,33 @@ class ScratchScope {
   int64_t mark_;
 };
 
+/// Whether wgmma is the faster way for few rows too: much of W for each block to read.
+inline bool is_long(const SkinnyArgs& args) { return args.k > 4096 || args.n > 65536; }
+
+/// Bytes of shared memory that a block may have.
+inline int shared_limit(const Cuda& cuda) {
+  switch (cuda.compute_capability) {
+    case 80:
+    case 87:
+      return 163 * 1024;
+    case 90:
+    case 100:
+      return 227 * 1024;
+    default:
+      return 99 * 1024;
+  }
+}
+
 /// With the kernel and tile that suit the number of rows; the bits are the same.
 template <class Epilogue>
 void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
                    const Epilogue& epilogue) {
-  const auto tile = [&]<int kColumns>() {
-    launch_skinny_tile<kColumns, 4>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
+  const auto tile = [&]<int kColumns, int kAhead>() {
+    launch_skinny_tile<kColumns, kAhead>(args, x, epilogue, cuda.sm_count, cuda.stream,
+                                         overlaps(cuda));
   };
-  if (args.rows <= 8) {
-    tile.template operator()<1>();
-  } else if (cuda.compute_capability / 10 == 9 && skinny_wgmma_was_built<Epilogue>()) {
+  const bool has_wgmma = cuda.compute_capability / 10 == 9 && skinny_wgmma_was_built<Epilogue>();
+  if (has_wgmma && (args.rows > 8 || is_long(args))) {
     if (args.rows <= 16) {
       launch_skinny_wgmma<16>(args, x, epilogue, cuda.stream);
     } else if (args.rows <= 32) {
@@ -68,10 +85,12 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
     } else {
       launch_skinny_wgmma<128>(args, x, epilogue, cuda.stream);
     }
-  } else if (args.rows <= 16) {
-    tile.template operator()<2>();
+  } else if (args.rows > 8) {
+    tile.template operator()<2, 2>();
+  } else if (shared_limit(cuda) > 128 * 1024) {
+    tile.template operator()<1, 4>();
   } else {
-    tile.template operator()<4>();
+    tile.template operator()<1, 2>();
   }
 }
 
@@ -79,7 +98,8 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
 template <class Epilogue>
 void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
                           const Epilogue& epilogue) {
-  if (args.rows <= 8) {
+  if (args.rows <= 8 && !is_long(args) &&
+      SkinnyShared<1, 4, true>(args).bytes() < shared_limit(cuda) - 8 * 1024) {
     launch_skinny_tile<1, 4>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
     return;
   }

@@ -22,6 +22,8 @@ namespace qvl::device {
 constexpr int kSkinnyWarps = 8;
 constexpr int kSkinnyChunk = 64;
 constexpr int kMaxSkinnyLanes = 8;
+/// Of NormedRows that are staged.
+constexpr int kMaxNormedChunks = 64;
 
 struct SkinnyArgs {
   const bf16x1* w = nullptr;  ///< [n, k], k a multiple of 8
@@ -47,16 +49,10 @@ struct HalfRows {
   static constexpr bool kNormed = false;
   const bf16x1* x = nullptr;
   int64_t ldx = 0;
-
-  /// Elements [column, column + 4) of a row.
-  __device__ uint2 at(int row, int column, float&) const {
-    return *reinterpret_cast<const uint2*>(x + row * ldx + column);
-  }
 };
 
 /// Rows of the float32 residual stream that are normalised on the way: y = s · (w ⊙ x)·Wᵀ with
-/// s = 1 / sqrt(mean(x²) + eps). w ⊙ x is rounded to bfloat16, s is applied to the sums: so the
-/// squares are added while the products are, and nothing waits for them.
+/// s = 1 / sqrt(mean(x²) + eps). w ⊙ x is rounded to bfloat16, s is applied to the sums.
 struct NormedRows {
   static constexpr bool kNormed = true;
   const float* x = nullptr;
@@ -65,7 +61,7 @@ struct NormedRows {
   const float* weight = nullptr;
   float eps = 0;
 
-  /// Adds the squares of the elements to `squares`.
+  /// Elements [column, column + 4) of a row; adds their squares to `squares`.
   __device__ uint2 at(int row, int column, float& squares) const {
     const float* const from = x + (rows == nullptr ? row : rows[row]) * ldx + column;
     const float4 a = *reinterpret_cast<const float4*>(from);
@@ -76,6 +72,10 @@ struct NormedRows {
     squares = fmaf(a.w, a.w, squares);
     return {pack(v.x * a.x, v.y * a.y), pack(v.z * a.z, v.w * a.w)};
   }
+  /// A chunk of a row, by four neighbouring threads: put(column, elements) four times each. Returns
+  /// the sum of the squares.
+  template <class Put>
+  __device__ float take_chunk(int row, int chunk, int k, const Put& put) const;
 };
 
 /// Sum of the squares of a chunk of a row, of which each of four neighbouring threads has a part;
@@ -83,6 +83,17 @@ struct NormedRows {
 __device__ inline float chunk_squares(float part) {
   part += __shfl_xor_sync(0xffffffffU, part, 1);
   return part + __shfl_xor_sync(0xffffffffU, part, 2);
+}
+
+template <class Put>
+__device__ float NormedRows::take_chunk(int row, int chunk, int k, const Put& put) const {
+  float part = 0.0F;
+#pragma unroll
+  for (int depth = 0; depth < 4; ++depth) {
+    const int column = chunk * kSkinnyChunk + depth * 16 + threadIdx.x % 4 * 4;
+    if (column < k) put(column, at(row, column, part));
+  }
+  return chunk_squares(part);
 }
 
 /// s of a row: the squares of a lane's chunks are added in order, then those of the lanes.
@@ -94,8 +105,27 @@ __device__ float norm_scale(int lanes, int k, float eps, const OfLane& of_lane) 
   return 1.0F / sqrtf(total / static_cast<float>(k) + eps);
 }
 
-/// A chunk of 16 rows of W in shared memory: rows of 128 bytes, 16-byte pieces moved so that the
-/// reads of `operand` meet no bank twice. A warp copies its own and multiplies it.
+/// Right operands of a chunk's four k16 and eight rows of x.
+using ChunkRows = uint2[4];
+
+/// Those of rows that lie in shared memory `stride` bytes apart, which leaves 16 over when divided
+/// by 128: from byte `column` on. What rows beyond the last have does not matter: they have sums of
+/// their own.
+__device__ inline void load_rows(const std::byte* rows, int count, int stride, int column,
+                                 ChunkRows& out) {
+  const int lane = threadIdx.x % 32;
+  const std::byte* const from = rows + min(lane % 8, count - 1) * stride + column + lane / 8 * 16;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const uint4 v = load_matrices(from + half * 64);
+    out[half * 2] = {v.x, v.y};
+    out[half * 2 + 1] = {v.z, v.w};
+  }
+}
+
+/// A chunk of 16 rows of W in shared memory: rows of 128 bytes, their 16-byte pieces XORed with the
+/// row modulo 8, so that eight rows of a matrix load meet no bank twice. A warp copies its own and
+/// multiplies it.
 struct WeightChunk {
   static constexpr int kBytes = 16 * kSkinnyChunk * 2;
   std::byte* data;
@@ -106,10 +136,9 @@ struct WeightChunk {
     const int column = chunk * kSkinnyChunk + lane % 8 * 8;
     const int row = first_n + lane / 8;
     const bf16x1* const from = args.w + int64_t{row} * args.k + column;
-    std::byte* const to = data + lane / 8 * 128 + (lane % 8 ^ lane / 8 % 4 * 2) * 16;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      auto* const piece = reinterpret_cast<uint4*>(to + i * 4 * 128);
+      auto* const piece = reinterpret_cast<uint4*>(data + place(lane / 8 + i * 4, lane % 8));
       if (row + i * 4 < args.n && column < args.k) {
         copy_piece(piece, from + int64_t{i} * 4 * args.k);
       } else {
@@ -117,38 +146,22 @@ struct WeightChunk {
       }
     }
   }
-  /// The same of a chunk that lies in W as a whole; `from` is the lane's first piece, the others
-  /// are `rows` elements apart: row lane / 8 and every fourth after it, columns 8 · (lane % 8) and
-  /// on.
-  __device__ void copy_whole(const bf16x1* from, int rows) const {
-    const int lane = threadIdx.x % 32;
-    std::byte* const to = data + lane / 8 * 128 + (lane % 8 ^ lane / 8 % 4 * 2) * 16;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      copy_piece(reinterpret_cast<uint4*>(to + i * 4 * 128), from);
-      from += rows;
-    }
-  }
-  /// Columns [16 · depth + 4 · (lane % 4), + 4) of row lane / 4 + 8 · half.
-  __device__ uint2 operand(int depth, int half) const {
-    const int lane = threadIdx.x % 32;
-    const int row = lane / 4 + half * 8;
-    const int piece = (depth * 2 + lane % 4 / 2) ^ row % 4 * 2;
-    return *reinterpret_cast<const uint2*>(data + row * 128 + piece * 16 + lane % 2 * 8);
-  }
-  /// sums += this · rowsᵀ; rows[depth][j] as `operand` has columns, of row 8 · j + lane / 4.
+  /// sums += this · rowsᵀ; rows[j] of rows 8 · j and on.
   template <int kColumns>
-  __device__ void multiply(const uint2 (&rows)[4][kColumns], float (&sums)[kColumns][4]) const {
+  __device__ void multiply(const ChunkRows (&rows)[kColumns], float (&sums)[kColumns][4]) const {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int depth = 0; depth < 4; ++depth) {
-      const uint2 low = operand(depth, 0);
-      const uint2 high = operand(depth, 1);
+      const uint4 a = load_matrices(data + place(lane % 16, depth * 2 + lane / 16));
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {
-        multiply_add(sums[j], low.x, high.x, low.y, high.y, rows[depth][j].x, rows[depth][j].y);
+        multiply_add(sums[j], a.x, a.y, a.z, a.w, rows[j][depth].x, rows[j][depth].y);
       }
     }
   }
+
+ private:
+  static __device__ int place(int row, int piece) { return row * 128 + ((piece ^ row % 8) * 16); }
 };
 
 /// The sums of a block's warps: [warps][16 outputs][rows, padded].
@@ -177,17 +190,38 @@ struct SkinnySums {
   }
 };
 
-template <int kColumns, int kAhead>
-constexpr int kSkinnySharedBytes = kSkinnyWarps* kAhead* WeightChunk::kBytes +
-                                   2 * static_cast<int>(sizeof(SkinnySums<kColumns>));
+/// Where a block's shared memory has what: a ring for each warp, of chunks of W and, for HalfRows,
+/// of the same chunks of x; two times the warps' sums; for NormedRows all of x, staged.
+template <int kColumns, int kAhead, bool kNormed>
+struct SkinnyShared {
+  static constexpr int kRowBytes = kSkinnyChunk * 2 + 16;  // of a chunk of x
+  int slot_bytes;
+  int stride;  ///< bytes from a staged row to the next
+  int rows;    ///< of the block
+
+  __host__ __device__ explicit SkinnyShared(const SkinnyArgs& args, int first_row = 0)
+      : stride(args.chunks() * kSkinnyChunk * 2 + 16),
+        rows(args.rows - first_row < 8 * kColumns ? args.rows - first_row : 8 * kColumns) {
+    const int of_x = kNormed ? 0 : (rows * kRowBytes + 127) / 128 * 128;
+    slot_bytes = WeightChunk::kBytes + of_x;
+  }
+  __host__ __device__ int ring_bytes() const { return kAhead * slot_bytes; }
+  __host__ __device__ int sums() const { return kSkinnyWarps * ring_bytes(); }
+  __host__ __device__ int staged() const {
+    return sums() + 2 * static_cast<int>(sizeof(SkinnySums<kColumns>));
+  }
+  int bytes() const { return staged() + (kNormed ? rows * stride : 0); }
+};
 
 /// Epilogue: (row, col, v0, v1) takes columns col and col + 1 of a row, col even.
 template <int kColumns, int kAhead, class Rows, class Epilogue>
 __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
     skinny_kernel(const SkinnyArgs args, const Rows x, const Epilogue epilogue) {
   static_assert(!Rows::kNormed || kColumns == 1);
+  using Shared = SkinnyShared<kColumns, kAhead, Rows::kNormed>;
   extern __shared__ uint4 skinny_shared[];
-  __shared__ float square_sums[kMaxSkinnyLanes][8];
+  __shared__ float chunk_sums[Rows::kNormed ? 8 : 1][kMaxNormedChunks];
+  __shared__ float scales[8];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int k_lanes = skinny_lanes(args.n);
@@ -197,16 +231,35 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
   const int step = gridDim.x * tiles_at_once;
   const int first_tile = blockIdx.x * tiles_at_once + warp / k_lanes;
   const int first_row = blockIdx.y * 8 * kColumns;
+  const Shared places(args, first_row);
+  const int rows = places.rows;
   const int chunks = args.chunks();
   auto* const shared = reinterpret_cast<std::byte*>(skinny_shared);
-  std::byte* const ring = shared + warp * kAhead * WeightChunk::kBytes;
+  std::byte* const ring = shared + warp * places.ring_bytes();
+  std::byte* const staged = shared + places.staged();
   let_next_begin();
 
-  int ahead_tile = k_lane < chunks ? first_tile : tiles;  // of the next chunk to copy
+  // The next chunk to copy.
+  int ahead_tile = k_lane < chunks ? first_tile : tiles;
   int ahead_chunk = k_lane;
-  const auto fetch = [&](int slot) {
+  const auto copy_x = [&](int chunk, std::byte* slot) {
+    if constexpr (!Rows::kNormed) {
+      for (int i = lane; i < rows * 8; i += 32) {
+        const int column = chunk * kSkinnyChunk + i % 8 * 8;
+        auto* const to = reinterpret_cast<uint4*>(slot + WeightChunk::kBytes +
+                                                  i / 8 * Shared::kRowBytes + i % 8 * 16);
+        if (column < args.k) {
+          copy_piece(to, x.x + (first_row + i / 8) * x.ldx + column);
+        } else {
+          *to = uint4{};
+        }
+      }
+    }
+  };
+  const auto fetch = [&](std::byte* slot, bool with_x) {
     if (ahead_tile < tiles) {
-      WeightChunk{ring + slot * WeightChunk::kBytes}.copy(args, ahead_tile * 16, ahead_chunk);
+      WeightChunk{slot}.copy(args, ahead_tile * 16, ahead_chunk);
+      if (with_x) copy_x(ahead_chunk, slot);
       ahead_chunk += k_lanes;
       if (ahead_chunk >= chunks) {
         ahead_chunk = k_lane;
@@ -215,62 +268,85 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
     }
     commit_copies();
   };
-#pragma unroll
-  for (int i = 0; i < kAhead; ++i) fetch(i);
+#pragma unroll 1
+  for (int i = 0; i < kAhead; ++i) fetch(ring + i * places.slot_bytes, false);
   wait_for_inputs();
+
+  if constexpr (Rows::kNormed) {
+    for (int i = threadIdx.x; i < (rows * chunks * 4 + 31) / 32 * 32; i += kSkinnyWarps * 32) {
+      const int row = min(i / 4 / chunks, rows - 1);
+      const int chunk = i / 4 % chunks;
+      const float squares = x.take_chunk(row, chunk, args.k, [&](int column, const uint2& v) {
+        *reinterpret_cast<uint2*>(staged + row * places.stride + column * 2) = v;
+      });
+      if (i % 4 == 0) chunk_sums[row][chunk] = squares;
+    }
+    for (int i = threadIdx.x; i < rows * (chunks * kSkinnyChunk - args.k); i += kSkinnyWarps * 32) {
+      const int over = chunks * kSkinnyChunk - args.k;
+      *reinterpret_cast<bf16x1*>(staged + i / over * places.stride + (args.k + i % over) * 2) =
+          bf16x1{};
+    }
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < rows) {
+      const float* const sums = chunk_sums[threadIdx.x];
+      scales[threadIdx.x] = norm_scale(k_lanes, args.k, x.eps, [&](int i) {
+        float sum = 0.0F;
+        for (int c = i; c < chunks; c += k_lanes) sum += sums[c];
+        return sum;
+      });
+    }
+  } else if (first_tile < tiles) {
+    int chunk = k_lane;
+    for (int i = 0; i < kAhead && chunk < chunks; ++i) {
+      copy_x(chunk, ring + i * places.slot_bytes);
+      chunk += k_lanes;
+      // Chunks of the next tile begin again.
+      if (chunk >= chunks && first_tile + step < tiles) chunk = k_lane;
+    }
+    commit_copies();
+    wait_copies<0>();
+  }
 
   int slot = 0;
   bool is_odd = false;
   for (int first = blockIdx.x * tiles_at_once; first < tiles; first += step, is_odd = !is_odd) {
     float sums[kColumns][4] = {};
-    float squares = 0.0F;
     const bool has_tile = first + warp / k_lanes < tiles;
+#pragma unroll 1
     for (int chunk = k_lane; has_tile && chunk < chunks; chunk += k_lanes) {
-      uint2 rows[4][kColumns];
-      float part = 0.0F;
-#pragma unroll
-      for (int depth = 0; depth < 4; ++depth) {
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-          const int row = first_row + j * 8 + lane / 4;
-          const int at = chunk * kSkinnyChunk + depth * 16 + lane % 4 * 4;
-          rows[depth][j] = row < args.rows && at < args.k ? x.at(row, at, part) : uint2{};
-        }
-      }
-      if constexpr (Rows::kNormed) squares += chunk_squares(part);
+      std::byte* const at = ring + slot * places.slot_bytes;
       wait_copies<kAhead - 1>();
       __syncwarp();
-      WeightChunk{ring + slot * WeightChunk::kBytes}.multiply(rows, sums);
+      ChunkRows operands[kColumns];
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) {
+        if constexpr (Rows::kNormed) {
+          load_rows(staged, rows, places.stride, chunk * kSkinnyChunk * 2, operands[j]);
+        } else {
+          load_rows(at + WeightChunk::kBytes + j * 8 * Shared::kRowBytes, max(1, rows - j * 8),
+                    Shared::kRowBytes, 0, operands[j]);
+        }
+      }
+      WeightChunk{at}.multiply(operands, sums);
       __syncwarp();  // all have read what is overwritten
-      fetch(slot);
+      fetch(at, true);
       slot = slot + 1 == kAhead ? 0 : slot + 1;
     }
 
     // One barrier a round: the sums of the next round go to the other half, and those of the one
     // after it come when all have passed the next barrier.
-    constexpr int kRows = kColumns * 8;
-    auto& partial = reinterpret_cast<SkinnySums<kColumns>*>(
-        shared + kSkinnyWarps * kAhead * WeightChunk::kBytes)[is_odd ? 1 : 0];
+    auto& partial = reinterpret_cast<SkinnySums<kColumns>*>(shared + places.sums())[is_odd ? 1 : 0];
     partial.store(sums);
-    if constexpr (Rows::kNormed) {
-      const bool is_first = first == static_cast<int>(blockIdx.x) * tiles_at_once;
-      if (is_first && warp < k_lanes && lane % 4 == 0) square_sums[k_lane][lane / 4] = squares;
-    }
     __syncthreads();
-    for (int i = threadIdx.x; i < tiles_at_once * 8 * kRows; i += kSkinnyWarps * 32) {
-      const int tile = i / 8 / kRows;
+    for (int i = threadIdx.x; i < tiles_at_once * 8 * rows; i += kSkinnyWarps * 32) {
       const int pair = i % 8;
-      const int r = i / 8 % kRows;
-      const int row = first_row + r;
+      const int tile = i / 8 % tiles_at_once;
+      const int r = i / 8 / tiles_at_once;
       const int col = (first + tile) * 16 + pair * 2;
-      if (row >= args.rows || col >= args.n) continue;
+      if (col >= args.n) continue;
       float2 v = partial.total(tile, k_lanes, pair, r);
-      if constexpr (Rows::kNormed) {
-        const float scale =
-            norm_scale(k_lanes, args.k, x.eps, [&](int i) { return square_sums[i][r]; });
-        v = {v.x * scale, v.y * scale};
-      }
-      epilogue(row, col, v.x, v.y);
+      if constexpr (Rows::kNormed) v = {v.x * scales[r], v.y * scales[r]};
+      epilogue(first_row + r, col, v.x, v.y);
     }
   }
 }
@@ -289,14 +365,9 @@ static __global__ void __launch_bounds__(kNormedThreads)
   const int lanes = skinny_lanes(args.n);
   for (int first = 0; first < chunks; first += kNormedThreads / 4) {
     const int chunk = first + threadIdx.x / 4;
-    float part = 0.0F;
-#pragma unroll
-    for (int depth = 0; depth < 4; ++depth) {
-      const int column = chunk * kSkinnyChunk + depth * 16 + threadIdx.x % 4 * 4;
-      if (column >= args.k) continue;
-      *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = x.at(row, column, part);
-    }
-    part = chunk_squares(part);
+    const float part = x.take_chunk(row, chunk, args.k, [&](int column, const uint2& v) {
+      *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = v;
+    });
     if (threadIdx.x % 4 == 0 && chunk < chunks) squares[chunk] = part;
   }
   __syncthreads();
@@ -325,15 +396,15 @@ struct Scaled {
 template <int kColumns, int kAhead, class Rows, class Epilogue>
 void launch_skinny_tile(const SkinnyArgs& args, const Rows& x, const Epilogue& epilogue,
                         int sm_count, cudaStream_t stream, bool overlaps) {
-  constexpr int kBytes = kSkinnySharedBytes<kColumns, kAhead>;
+  const int bytes = SkinnyShared<kColumns, kAhead, Rows::kNormed>(args).bytes();
   const auto kernel = skinny_kernel<kColumns, kAhead, Rows, Epilogue>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   const int outputs = 16 * kSkinnyWarps / skinny_lanes(args.n);
   const int blocks = std::min((args.n + outputs - 1) / outputs, 2 * sm_count);
   const int row_blocks = (args.rows + 8 * kColumns - 1) / (8 * kColumns);
   launch({.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(row_blocks)},
           .block = kSkinnyWarps * 32,
-          .shared_bytes = kBytes,
+          .shared_bytes = bytes,
           .stream = stream,
           .overlaps = overlaps},
          kernel, args, x, epilogue);
