@@ -51,6 +51,8 @@ class ScratchScope {
 
 /// Whether wgmma is the faster way for few rows too: much of W for each block to read.
 inline bool is_long(const SkinnyArgs& args) { return args.k > 4096 || args.n > 65536; }
+/// Rows of bfloat16 from which it is for every W.
+constexpr int kWgmmaRows = 5;
 
 /// Bytes of shared memory that a block may have.
 inline int shared_limit(const Cuda& cuda) {
@@ -75,7 +77,7 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
                                          overlaps(cuda));
   };
   const bool has_wgmma = cuda.compute_capability / 10 == 9 && skinny_wgmma_was_built<Epilogue>();
-  if (has_wgmma && (args.rows > 8 || is_long(args))) {
+  if (has_wgmma && (args.rows >= kWgmmaRows || is_long(args))) {
     if (args.rows <= 16) {
       launch_skinny_wgmma<16>(args, x, epilogue, cuda.stream);
     } else if (args.rows <= 32) {

@@ -61,21 +61,31 @@ struct NormedRows {
   const float* weight = nullptr;
   float eps = 0;
 
-  /// Elements [column, column + 4) of a row; adds their squares to `squares`.
-  __device__ uint2 at(int row, int column, float& squares) const {
-    const float* const from = x + (rows == nullptr ? row : rows[row]) * ldx + column;
-    const float4 a = *reinterpret_cast<const float4*>(from);
-    const float4 v = *reinterpret_cast<const float4*>(weight + column);
-    squares = fmaf(a.x, a.x, squares);
-    squares = fmaf(a.y, a.y, squares);
-    squares = fmaf(a.z, a.z, squares);
-    squares = fmaf(a.w, a.w, squares);
-    return {pack(v.x * a.x, v.y * a.y), pack(v.z * a.z, v.w * a.w)};
+  /// What one of four neighbouring threads needs of a chunk of a row; loads wait for nothing.
+  struct Quarter {
+    float4 x[4];
+    float4 weight[4];
+  };
+  __device__ Quarter load(int row, int chunk, int k) const {
+    const float* const from = x + (rows == nullptr ? row : rows[row]) * ldx;
+    Quarter quarter{};
+#pragma unroll
+    for (int depth = 0; depth < 4; ++depth) {
+      const int column = column_of(chunk, depth);
+      if (column >= k) continue;
+      quarter.x[depth] = *reinterpret_cast<const float4*>(from + column);
+      quarter.weight[depth] = *reinterpret_cast<const float4*>(weight + column);
+    }
+    return quarter;
   }
-  /// A chunk of a row, by four neighbouring threads: put(column, elements) four times each. Returns
-  /// the sum of the squares.
+  /// put(column, four elements of w ⊙ x) for what lies below k. Returns the squares of the chunk.
   template <class Put>
-  __device__ float take_chunk(int row, int chunk, int k, const Put& put) const;
+  static __device__ float take(const Quarter& quarter, int chunk, int k, const Put& put);
+
+ private:
+  static __device__ int column_of(int chunk, int depth) {
+    return chunk * kSkinnyChunk + depth * 16 + static_cast<int>(threadIdx.x) % 4 * 4;
+  }
 };
 
 /// Sum of the squares of a chunk of a row, of which each of four neighbouring threads has a part;
@@ -86,12 +96,18 @@ __device__ inline float chunk_squares(float part) {
 }
 
 template <class Put>
-__device__ float NormedRows::take_chunk(int row, int chunk, int k, const Put& put) const {
+__device__ float NormedRows::take(const Quarter& quarter, int chunk, int k, const Put& put) {
   float part = 0.0F;
 #pragma unroll
   for (int depth = 0; depth < 4; ++depth) {
-    const int column = chunk * kSkinnyChunk + depth * 16 + threadIdx.x % 4 * 4;
-    if (column < k) put(column, at(row, column, part));
+    const float4 a = quarter.x[depth];
+    const float4 w = quarter.weight[depth];
+    part = fmaf(a.x, a.x, part);
+    part = fmaf(a.y, a.y, part);
+    part = fmaf(a.z, a.z, part);
+    part = fmaf(a.w, a.w, part);
+    const int column = column_of(chunk, depth);
+    if (column < k) put(column, uint2{pack(w.x * a.x, w.y * a.y), pack(w.z * a.z, w.w * a.w)});
   }
   return chunk_squares(part);
 }
@@ -273,13 +289,27 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
   wait_for_inputs();
 
   if constexpr (Rows::kNormed) {
-    for (int i = threadIdx.x; i < (rows * chunks * 4 + 31) / 32 * 32; i += kSkinnyWarps * 32) {
-      const int row = min(i / 4 / chunks, rows - 1);
+    // Two quarters at a time are on their way.
+    const int quarters = rows * chunks * 4;
+    const auto row_of = [&](int i) { return min(i / 4 / chunks, rows - 1); };
+    const auto put = [&](int i, const NormedRows::Quarter& quarter) {
+      const int row = row_of(i);
       const int chunk = i / 4 % chunks;
-      const float squares = x.take_chunk(row, chunk, args.k, [&](int column, const uint2& v) {
-        *reinterpret_cast<uint2*>(staged + row * places.stride + column * 2) = v;
-      });
+      const float squares =
+          NormedRows::take(quarter, chunk, args.k, [&](int column, const uint2& v) {
+            *reinterpret_cast<uint2*>(staged + row * places.stride + column * 2) = v;
+          });
       if (i % 4 == 0) chunk_sums[row][chunk] = squares;
+    };
+    constexpr int kAtOnce = kSkinnyWarps * 32;
+    for (int i = threadIdx.x; i < (quarters + 31) / 32 * 32; i += 2 * kAtOnce) {
+      const int j = i + kAtOnce;
+      const bool has_second = j < (quarters + 31) / 32 * 32;
+      const auto one = x.load(row_of(i), i / 4 % chunks, args.k);
+      const auto two =
+          x.load(row_of(has_second ? j : i), (has_second ? j : i) / 4 % chunks, args.k);
+      put(i, one);
+      if (has_second) put(j, two);
     }
     for (int i = threadIdx.x; i < rows * (chunks * kSkinnyChunk - args.k); i += kSkinnyWarps * 32) {
       const int over = chunks * kSkinnyChunk - args.k;
@@ -365,9 +395,10 @@ static __global__ void __launch_bounds__(kNormedThreads)
   const int lanes = skinny_lanes(args.n);
   for (int first = 0; first < chunks; first += kNormedThreads / 4) {
     const int chunk = first + threadIdx.x / 4;
-    const float part = x.take_chunk(row, chunk, args.k, [&](int column, const uint2& v) {
-      *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = v;
-    });
+    const float part = NormedRows::take(
+        x.load(row, chunk, args.k), chunk, args.k, [&](int column, const uint2& v) {
+          *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = v;
+        });
     if (threadIdx.x % 4 == 0 && chunk < chunks) squares[chunk] = part;
   }
   __syncthreads();
