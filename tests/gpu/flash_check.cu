@@ -198,9 +198,8 @@ void check_prefill(int64_t group, float query_scale) {
   const Prompts prompts(shapes, 2 * group, 2, query_scale);
   const std::vector<float> expected = prompts.expected();
   for (const Path& path : paths()) {
-    const std::string name =
-        text("%s prefill, group %lld, queries of deviation %g", path.name,
-             static_cast<long long>(group), static_cast<double>(query_scale));
+    const std::string name = text("%s prefill, group %lld, queries of deviation %g", path.name,
+                                  static_cast<long long>(group), static_cast<double>(query_scale));
     const std::vector<bf16> whole = prompts.run(path, prompts.sequences);
     compare(name, prompts.shape(), whole, expected, Prompts::row_name, &prompts);
     require_same(name + ", small tiles", prompts.shape(),
@@ -278,8 +277,8 @@ struct Patches {
     check(cudaMemcpy(qkv->data() + first, saved.data() + first, elements * sizeof(bf16),
                      cudaMemcpyHostToDevice));
     std::vector<bf16> result = run(path, {segment}, tile_rows);
-    check(cudaMemcpy(qkv->data(), saved.data(), saved.size() * sizeof(bf16),
-                     cudaMemcpyHostToDevice));
+    check(
+        cudaMemcpy(qkv->data(), saved.data(), saved.size() * sizeof(bf16), cudaMemcpyHostToDevice));
     return result;
   }
 
@@ -334,16 +333,15 @@ void check_vision(int64_t heads, int64_t head_dim, float query_scale) {
     for (const int64_t rows : path.vision_tile_rows) {
       const std::string tiles = name + text(", tiles of %lld", static_cast<long long>(rows));
       for (const int64_t part : {rows, int64_t{37}}) {  // those of 37 are more than a launch takes
-        require_same(
-            tiles + text(", parts of %lld from the end", static_cast<long long>(part)),
-            patches.shape(),
-            patches.run(path, Patches::parts_from_the_end(patches.segments, part), rows), whole, 0,
-            patches.patches, Patches::row_name, &patches);
+        require_same(tiles + text(", parts of %lld from the end", static_cast<long long>(part)),
+                     patches.shape(),
+                     patches.run(path, Patches::parts_from_the_end(patches.segments, part), rows),
+                     whole, 0, patches.patches, Patches::row_name, &patches);
       }
       for (const VisionRows& s : patches.segments) {
         require_same(tiles + ", alone among NaN", patches.shape(),
-                     patches.run_among_nan(path, s, rows), whole, s.begin, s.end,
-                     Patches::row_name, &patches);
+                     patches.run_among_nan(path, s, rows), whole, s.begin, s.end, Patches::row_name,
+                     &patches);
       }
     }
   }

@@ -147,8 +147,8 @@ __global__ void __launch_bounds__(kThreads, kMatrices == 1 ? 3 : 2)
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 2) vision_kernel(
-    const VisionAttention args, const __grid_constant__ VisionList list) {
+__global__ void __launch_bounds__(kThreads, 2)
+    vision_kernel(const VisionAttention args, const __grid_constant__ VisionList list) {
   extern __shared__ uint4 shared[];
   constexpr int kRows = TileShape<kHeadDim, 2>::kRows;
   const VisionRows place = rows_of_tile(list, static_cast<int>(blockIdx.x), kRows);

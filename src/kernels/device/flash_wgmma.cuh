@@ -5,10 +5,10 @@
 ///
 /// Bound by the tensor cores. One warp drives bulk tensor copies into a ring of shared memory whose
 /// parts are the keys or the values of a block, in the order in which they are used: keys 0, keys
-/// 1, values 0, keys 2, values 1, … A warpgroup starts the scores of a block and the weighted values
-/// of the block before it together. Warpgroups start their products in turns, so that one's softmax
-/// runs beside the others' products. (The assembler moves the wait for a warpgroup's own values to
-/// before its softmax; keeping it after made no difference on an H200.)
+/// 1, values 0, keys 2, values 1, … A warpgroup starts the scores of a block and the weighted
+/// values of the block before it together. Warpgroups start their products in turns, so that one's
+/// softmax runs beside the others' products. (The assembler moves the wait for a warpgroup's own
+/// values to before its softmax; keeping it after made no difference on an H200.)
 ///
 /// Rows of shared memory are 64 columns as the copy engine swizzles them; a head_dim of 72 takes
 /// two such halves, the second one filled up with zeros by the copy engine.
@@ -32,11 +32,11 @@ struct WgmmaTile {
   static constexpr int kPages = kKeys / kBlockKeys;
   static constexpr int kHalves = (kHeadDim + 63) / 64;
   static constexpr int kDepths = (kHeadDim + 15) / 16;
-  static constexpr int kRowBytes = 128;                          // of a half
-  static constexpr int kBoxBytes = kBlockKeys * kRowBytes;       // what one copy brings
-  static constexpr int kHalfBytes = kKeys * kRowBytes;           // of keys or values of a block
-  static constexpr int kPartBytes = kHalves * kHalfBytes;        // keys or values of a block
-  static constexpr int kQueryBytes = kHalves * 64 * kRowBytes;   // of a warpgroup
+  static constexpr int kRowBytes = 128;                         // of a half
+  static constexpr int kBoxBytes = kBlockKeys * kRowBytes;      // what one copy brings
+  static constexpr int kHalfBytes = kKeys * kRowBytes;          // of keys or values of a block
+  static constexpr int kPartBytes = kHalves * kHalfBytes;       // keys or values of a block
+  static constexpr int kQueryBytes = kHalves * 64 * kRowBytes;  // of a warpgroup
   static constexpr int kBlocksPerProcessor = kWarpgroups == 1 ? 2 : 1;
   static constexpr int kParts = kWarpgroups == 1 ? 3 : 5;
   static constexpr int kBarriers = 2 * kParts + 1;
@@ -356,8 +356,7 @@ __device__ inline void attend_wgmma(const Tile& tile, const KeyBoxes& source, ui
   rows.start_values(ring.part(place.stage));
   wgmma_wait<0>();
   pin_registers(rows.sums);
-  rows.store(tile.out + int64_t{warp_row} * tile.out_stride, tile.out_stride,
-             tile.rows - warp_row);
+  rows.store(tile.out + int64_t{warp_row} * tile.out_stride, tile.out_stride, tile.rows - warp_row);
 }
 
 }  // namespace qvl::device::flash

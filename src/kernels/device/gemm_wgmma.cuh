@@ -4,7 +4,8 @@
 /// cache serves. One warpgroup drives bulk tensor copies into a ring of swizzled stages, 64 columns
 /// of k each; every other warpgroup multiplies 64 rows of the tile into registers. A block stays on
 /// its multiprocessor and takes every sm_count-th tile, so copies for the next tile run during the
-/// epilogue; the first weights are on their way before the rows of A exist. Clusters of two that share copies of B were slower on an H200 for every shape here.
+/// epilogue; the first weights are on their way before the rows of A exist. Clusters of two that
+/// share copies of B were slower on an H200 for every shape here.
 ///
 /// A sum is one float32 accumulator to which k16 products are added in order of k, whatever the
 /// tile: the bits of C do not depend on the tile chosen, on m, or on the row's place.
@@ -284,8 +285,8 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
           .shared_bytes = Shape::kSharedBytes,
           .stream = args.stream,
           .overlaps = args.compute_capability_major >= 9},
-         kernel, map_a, map_b, raster, args.m, args.n,
-         (args.k + Shape::kDepth - 1) / Shape::kDepth, epilogue);
+         kernel, map_a, map_b, raster, args.m, args.n, (args.k + Shape::kDepth - 1) / Shape::kDepth,
+         epilogue);
 }
 
 /// With tile `index` of kGemmTiles.

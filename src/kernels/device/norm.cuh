@@ -2,8 +2,8 @@
 
 /// Norms of float32 rows, rounded once to bfloat16. Bound by latency for few rows, by memory for
 /// many: a row stays in registers between the sum and the product. Rows of the tower have a warp
-/// each, so that no barrier stands between them; a warp with 2,048 elements was slower than a block.
-/// The order of a row's sum follows from its width alone.
+/// each, so that no barrier stands between them; a warp with 2,048 elements was slower than a
+/// block. The order of a row's sum follows from its width alone.
 
 #include <algorithm>
 
