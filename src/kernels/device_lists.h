@@ -70,10 +70,10 @@ struct DeviceLists {
   DecodeRow* decode_rows = nullptr;  ///< the generated rows in order
   int32_t* first_split = nullptr;    ///< [decode rows + 1] sums of the rows' key_splits
   int64_t decode_count = 0;
-  int64_t partial_rows = 0;          ///< decode rows that there are partial results for at a time
-  float* partials = nullptr;         ///< [splits of those rows, heads, head_dim + 2]
-  uint32_t* arrivals = nullptr;      ///< [partial rows, kv heads], zero between launches
-  int64_t first_decode_row = 0;      ///< row of the step's matrices
+  int64_t partial_rows = 0;      ///< decode rows that there are partial results for at a time
+  float* partials = nullptr;     ///< [splits of those rows, heads, head_dim + 2]
+  uint32_t* arrivals = nullptr;  ///< [partial rows, kv heads], zero between launches
+  int64_t first_decode_row = 0;  ///< row of the step's matrices
 };
 
 struct StepCapacity {
