@@ -591,7 +591,7 @@ __device__ inline void attend_alone(const DecodeArgs& args, int first_unit, int 
   }
 }
 
-/// One unit by a thread block, where there are few: 16 keys a warp. May be called again. `results`:
+/// One unit by a thread block, where there are few: 16 keys a warp. `results`:
 /// [warps][group] [kPartial].
 __device__ inline void attend_together(const DecodeArgs& args, int index, std::byte* slot,
                                        float* results, uint4 (*queries)[kDecodeHeadDim / 8]) {
@@ -685,13 +685,13 @@ static __global__ void __launch_bounds__(kDecodeWarps * 32, kDecodeBlocks)
   const int units =
       (args.first_split[args.row_count] - args.first_split[0]) * args.heads.num_kv_heads;
   const int blocks = gridDim.x;
-  if (units <= 2 * blocks) {
-    for (int index = blockIdx.x; index < units; index += blocks) {
-      attend_together(args, index, slots + warp * KeyBlock::kBytes,
+  if (units <= blocks) {
+    if (static_cast<int>(blockIdx.x) < units) {
+      attend_together(args, blockIdx.x, slots + warp * KeyBlock::kBytes,
                       reinterpret_cast<float*>(slots + kDecodeWarps * KeyBlock::kBytes),
                       queries[warp]);
+      return;
     }
-    if (static_cast<int>(blockIdx.x) < units) return;
   } else {
     const int64_t warps = int64_t{blocks} * kDecodeWarps;
     const int64_t mine = int64_t{warp} * blocks + blockIdx.x;  // neighbours on other processors

@@ -2,7 +2,8 @@
 
 /// How kernels are launched: each may begin while the one before it still runs, and waits for its
 /// results itself. What a kernel does before `wait_for_inputs` overlaps with its predecessor, so
-/// only weights, which nobody writes, are read there.
+/// only what no kernel of the step writes is read there: weights, the step's lists, which are
+/// copied before it begins, and keys of earlier steps.
 
 #include "core/cuda.h"
 
