@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 namespace qvl {
 namespace {
@@ -46,6 +47,20 @@ void mix(uint64_t& a, uint64_t& b, uint64_t& c, uint64_t& d, uint64_t x, uint64_
   b = std::rotr(b ^ c, 63);
 }
 
+/// The round is known when this is compiled, so that words of the block are found without a table.
+template <size_t kRound>
+void mix_round(std::array<uint64_t, 16>& v, const std::array<uint64_t, 16>& m) {
+  constexpr std::array<uint8_t, 16> kOrder = kSigma[kRound % kSigma.size()];
+  mix(v[0], v[4], v[8], v[12], m[kOrder[0]], m[kOrder[1]]);
+  mix(v[1], v[5], v[9], v[13], m[kOrder[2]], m[kOrder[3]]);
+  mix(v[2], v[6], v[10], v[14], m[kOrder[4]], m[kOrder[5]]);
+  mix(v[3], v[7], v[11], v[15], m[kOrder[6]], m[kOrder[7]]);
+  mix(v[0], v[5], v[10], v[15], m[kOrder[8]], m[kOrder[9]]);
+  mix(v[1], v[6], v[11], v[12], m[kOrder[10]], m[kOrder[11]]);
+  mix(v[2], v[7], v[8], v[13], m[kOrder[12]], m[kOrder[13]]);
+  mix(v[3], v[4], v[9], v[14], m[kOrder[14]], m[kOrder[15]]);
+}
+
 }  // namespace
 
 ContentHasher::ContentHasher() : state_(kIv) {
@@ -61,17 +76,8 @@ void ContentHasher::compress(const uint8_t* block, Block kind) {
   std::copy(kIv.begin(), kIv.end(), v.begin() + 8);
   v[12] ^= compressed_bytes_;  // the upper half of the count stays 0
   if (kind == Block::last) v[14] = ~v[14];
-  for (int round = 0; round < 12; ++round) {
-    const auto& s = kSigma[static_cast<size_t>(round) % kSigma.size()];
-    mix(v[0], v[4], v[8], v[12], m[s[0]], m[s[1]]);
-    mix(v[1], v[5], v[9], v[13], m[s[2]], m[s[3]]);
-    mix(v[2], v[6], v[10], v[14], m[s[4]], m[s[5]]);
-    mix(v[3], v[7], v[11], v[15], m[s[6]], m[s[7]]);
-    mix(v[0], v[5], v[10], v[15], m[s[8]], m[s[9]]);
-    mix(v[1], v[6], v[11], v[12], m[s[10]], m[s[11]]);
-    mix(v[2], v[7], v[8], v[13], m[s[12]], m[s[13]]);
-    mix(v[3], v[4], v[9], v[14], m[s[14]], m[s[15]]);
-  }
+  [&]<size_t... kRounds>(std::index_sequence<kRounds...>) { (mix_round<kRounds>(v, m), ...); }
+  (std::make_index_sequence<12>{});
   for (size_t i = 0; i < state_.size(); ++i) state_[i] ^= v[i] ^ v[i + 8];
 }
 

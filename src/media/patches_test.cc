@@ -83,6 +83,12 @@ TEST(Patches, EqualRowsAtAnEqualGridHaveAnEqualHash) {
   const Image image = numbered(2, 4, 16);
   EXPECT_EQ(make_patches(std::vector{image}, {}).content_hash,
             make_patches(std::vector{image, image}, {}).content_hash);
+  Image other = image;
+  other.rgb.back() ^= 1;
+  EXPECT_NE(make_patches(std::vector{image, other}, {}).content_hash,
+            make_patches(std::vector{other, image}, {}).content_hash);
+  EXPECT_NE(make_patches(std::vector{image, other}, {}).content_hash,
+            make_patches(std::vector{image}, {}).content_hash);
 }
 
 }  // namespace
