@@ -1,7 +1,7 @@
 #pragma once
 
 /// x·Wᵀ by role: prompt rows through tiles of tensor cores, generated rows through the skinny
-/// kernel. Rows [0, prompt) are prompt rows.
+/// kernels. Rows [0, prompt) are prompt rows.
 
 #include "core/check.h"
 #include "kernels/device/epilogues.cuh"

@@ -9,8 +9,7 @@
 ///
 /// Here each warp copies the chunks of its own tile and lane into a ring in shared memory: many
 /// bytes are on their way without registers or barriers, and copying begins while the kernel before
-/// is still running. Inside a k16 the order is permuted alike for both operands, so that a thread
-/// reads four neighbours.
+/// is still running.
 
 #include <algorithm>
 
