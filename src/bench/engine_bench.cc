@@ -60,6 +60,14 @@ class LoadMeter {
     double prefill_tok_per_s = 0;
     std::optional<double> decode_tok_per_s;
   };
+  /// Why the figures mean nothing: a refused request, or an engine that has failed.
+  Status status() const {
+    if (status_ && !engine_->failure().empty()) {
+      return Error{ErrorCode::engine_failed, engine_->failure(), ""};
+    }
+    return status_;
+  }
+
   /// Requests that come together, each with an answer of the full length.
   Round measure_round(int64_t concurrency) {
     for (int64_t i = 0; i < concurrency; ++i) submit(options_->output_tokens);
@@ -130,12 +138,14 @@ class LoadMeter {
     }
     request.sampling.max_tokens = output_tokens;
     request.sampling.ignore_eos = true;
-    (void)engine_->submit(std::move(request));
+    const Result<RequestId> id = engine_->submit(std::move(request));
+    if (!id && status_) status_ = id.error();
   }
 
   Engine* engine_;
   int64_t vocab_size_;
   const LoadOptions* options_;
+  Status status_;
   std::mt19937_64 random_{1};
 };
 
@@ -217,8 +227,8 @@ RequestCostRun measure_requests(int64_t requests, const std::function<void(int64
   return run;
 }
 
-LoadBench measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& options,
-                       LoadBench bench) {
+Result<LoadBench> measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& options,
+                               LoadBench bench) {
   bench.options = options;
   bench.backend = engine.load_stats().backend;
   LoadMeter meter(engine, vocab_size, options);
@@ -227,12 +237,14 @@ LoadBench measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& op
     std::vector<double> prefill;
     for (int i = 0; i < options.rounds; ++i) {
       const LoadMeter::Round round = meter.measure_round(concurrency);
+      if (Status status = meter.status(); !status) return status.error();
       prefill.push_back(round.prefill_tok_per_s);
       if (round.decode_tok_per_s) decode.push_back(*round.decode_tok_per_s);
     }
     LoadLevel level{.concurrency = concurrency, .prefill_tok_per_s = summarize(prefill)};
     if (!decode.empty()) level.decode_tok_per_s = summarize(decode);
     level.output_tok_per_s = meter.measure_closed_loop(concurrency);
+    if (Status status = meter.status(); !status) return status.error();
     const auto rows = static_cast<double>(concurrency);
     const double context =
         static_cast<double>(options.input_tokens) + static_cast<double>(options.output_tokens) / 2;

@@ -65,9 +65,10 @@ struct LoadBench {
 };
 
 /// `engine` has room for the largest level. Prompts are random tokens below `vocab_size`, all
-/// different. Roofs are set by the caller.
-LoadBench measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& options,
-                       LoadBench bench);
+/// different. Roofs are set by the caller. Errors: what submit() says of a request, or
+/// engine_failed.
+Result<LoadBench> measure_load(Engine& engine, int64_t vocab_size, const LoadOptions& options,
+                               LoadBench bench);
 
 /// Documents of the schemas "qvl.bench.engine/1" and "qvl.bench.load/1".
 std::string engine_bench_json(const std::vector<StepCost>& steps, const RequestCostRun& requests,

@@ -15,7 +15,7 @@ LoadLevel measure(int64_t concurrency, int64_t step_tokens, const LoadOptions& o
   LoadOptions timed = options;
   timed.concurrency = {concurrency};
   timed.now_ms = [&] { return static_cast<double>(engine->stats().steps); };
-  return measure_load(*engine, 1000, timed, {.read_gb_per_s = 1, .gflop_per_s = 1}).levels.at(0);
+  return measure_load(*engine, 1000, timed, {.read_gb_per_s = 1, .gflop_per_s = 1})->levels.at(0);
 }
 
 TEST(LoadBench, DecodeSpeedIsThatOfStepsInWhichAllSequencesDecode) {
@@ -46,6 +46,14 @@ TEST(LoadBench, OneRequestAtATimeTakesItsStepsOfPrefillAndOnePerTokenAfter) {
   const LoadLevel level = measure(1, 32, {.input_tokens = 64, .output_tokens = 9, .rounds = 5});
   EXPECT_NEAR(level.decode_tok_per_s->median, 1000, 1e-9);
   EXPECT_NEAR(level.output_tok_per_s, 9 * 1000.0 / (2 + 8), 1e-9);
+}
+
+TEST(LoadBench, ARequestThatDoesNotFitIsAnError) {
+  const auto engine = make_fake_engine({.kv_pages = 4}, {});
+  const Result<LoadBench> bench = measure_load(
+      *engine, 1000, {.concurrency = {1}, .input_tokens = 10'000, .output_tokens = 8}, {});
+  ASSERT_FALSE(bench);
+  EXPECT_NE(bench.error().message().find("10000"), std::string::npos) << bench.error().message();
 }
 
 }  // namespace

@@ -125,7 +125,10 @@ int bench_model(const EngineBenchFlags& flags) {
   {
     Result<std::unique_ptr<Engine>> engine = load_engine(*prepared);
     if (!engine) return fail(engine.error());
-    bench = measure_load(**engine, text.vocab_size, flags.load, std::move(bench));
+    Result<LoadBench> measured =
+        measure_load(**engine, text.vocab_size, flags.load, std::move(bench));
+    if (!measured) return fail(measured.error());
+    bench = std::move(*measured);
   }
   const std::string command = fmt::format(
       "qvl bench engine {} --load-format {} --concurrency {} --input-len {} "
