@@ -21,6 +21,9 @@
 namespace qvl::device {
 
 constexpr int kDecodeWarps = 4;
+constexpr int kDecodeBlocks = 3;  ///< on a multiprocessor
+constexpr int kMaxGroup = 8;      ///< query heads of a kv head
+constexpr int kDecodeSlots = 2;   ///< blocks of keys of a warp
 
 /// The splits' results for a query head as one, added in order; `step` floats lie between them.
 /// Dimensions 4 · lane and on.
@@ -46,9 +49,6 @@ __device__ inline void store_sum_of_splits(const float* head, int splits, int64_
   store_half({sum.x / total, sum.y / total, sum.z / total, sum.w / total}, out);
 }
 
-constexpr int kDecodeBlocks = 3;  ///< on a multiprocessor
-constexpr int kMaxGroup = 8;      ///< query heads of a kv head
-constexpr int kDecodeSlots = 2;   ///< blocks of keys of a warp
 /// The blocks of keys of up to 32 units in order; each lane has one of the units.
 struct KeyCursor {
   DecodeUnit units;
@@ -218,8 +218,8 @@ __device__ inline void attend_alone(const DecodeArgs& args, int first_unit, int 
   }
 }
 
-/// One unit by a thread block, where there are few: 16 keys a warp. `results`:
-/// [warps][group] [kPartial].
+/// One unit by a thread block, where there are few: 16 keys a warp. `results` has
+/// [warps][group][kPartial].
 __device__ inline void attend_together(const DecodeArgs& args, int index, std::byte* slot,
                                        float* results, uint4 (*queries)[kDecodeHeadDim / 8]) {
   constexpr int kAtOnce = kDecodeWarps * kDecodeKeys;

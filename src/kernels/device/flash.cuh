@@ -281,15 +281,10 @@ void launch_lists(const VisionAttention& args, std::span<const VisionRows> rows,
   }
 }
 
-/// Whether the program carries machine code of these kernels for the current device, as
-/// gemm_wgmma_was_built says of products.
+/// Whether the program carries these kernels.
 inline bool wgmma_was_built() {
-  constexpr int kPtxVersion = 90;
-  static const bool kBuilt = [] {
-    cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, prefill_wgmma_kernel<128, 2>));
-    return attributes.ptxVersion >= kPtxVersion;
-  }();
+  static const bool kBuilt =
+      is_built_for_90a(reinterpret_cast<const void*>(prefill_wgmma_kernel<128, 2>));
   return kBuilt;
 }
 

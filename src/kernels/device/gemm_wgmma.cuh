@@ -301,16 +301,11 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue, size_t in
   (std::make_index_sequence<kGemmTiles.size()>());
 }
 
-/// Whether the program carries this kernel's machine code for the current device: it was built for
-/// compute_90a, and not for an older architecture that the driver translated.
+/// Whether the program carries this kernel.
 template <class Epilogue>
 bool gemm_wgmma_was_built() {
-  constexpr int kPtxVersion = 90;
-  static const bool kBuilt = [] {
-    cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, gemm_wgmma_kernel<64, 64, Epilogue>));
-    return attributes.ptxVersion >= kPtxVersion;
-  }();
+  static const bool kBuilt =
+      is_built_for_90a(reinterpret_cast<const void*>(gemm_wgmma_kernel<64, 64, Epilogue>));
   return kBuilt;
 }
 

@@ -30,6 +30,15 @@ __device__ inline void wait_for_inputs() {
   wait_for_predecessors();
 }
 
+/// Whether the program carries machine code of a kernel that was built for compute_90a, for the
+/// current device: not code of an older architecture that the driver has translated.
+inline bool is_built_for_90a(const void* kernel) {
+  constexpr int kPtxVersion = 90;
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kernel));
+  return attributes.ptxVersion >= kPtxVersion;
+}
+
 struct Launch {
   dim3 grid;
   dim3 block;

@@ -172,15 +172,11 @@ __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64
 #endif
 }
 
-/// Whether this program has the kernel's code, which compute capability 9.0a alone runs.
+/// Whether the program carries this kernel.
 template <class Epilogue>
 bool skinny_wgmma_was_built() {
-  constexpr int kPtxVersion = 90;
-  static const bool kBuilt = [] {
-    cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, skinny_wgmma_kernel<16, Epilogue>));
-    return attributes.ptxVersion >= kPtxVersion;
-  }();
+  static const bool kBuilt =
+      is_built_for_90a(reinterpret_cast<const void*>(skinny_wgmma_kernel<16, Epilogue>));
   return kBuilt;
 }
 
