@@ -6,8 +6,8 @@ namespace {
 
 using device::bf16x1;
 using device::kSkinnyChunk;
-using device::kSkinnyWarps;
 
+constexpr int kExpertWarps = 8;
 constexpr int kRouterThreads = 256;
 constexpr int kMaxExperts = 512;
 constexpr int kMaxTopK = 32;
@@ -144,10 +144,10 @@ __device__ void each_piece(const device::SkinnyArgs& args, int first_n, int chun
 /// Rows of x by the expert that takes them, through the weights of that expert: the skinny kernel
 /// with its rows picked from a list. A block takes 16 outputs of one expert for all of its rows.
 template <class Epilogue>
-__global__ void __launch_bounds__(kSkinnyWarps * 32)
+__global__ void __launch_bounds__(kExpertWarps * 32)
     expert_kernel(const ExpertArgs args, const Epilogue epilogue) {
   constexpr int kColumns = kExpertRows / 8;
-  __shared__ float partial[kSkinnyWarps][16][kExpertRows + 1];
+  __shared__ float partial[kExpertWarps][16][kExpertRows + 1];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int first_n = blockIdx.x * 16;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32)
       rows[j] =
           at < end ? args.x + int64_t{args.sorted[at] / args.entries_per_row} * args.ldx : nullptr;
     }
-    for (int chunk = warp; chunk < chunks; chunk += kSkinnyWarps) {
+    for (int chunk = warp; chunk < chunks; chunk += kExpertWarps) {
       uint4 a[4];
       each_piece(weights, first_n, chunk, [&](int piece, const bf16x1* from) {
         a[piece] = from != nullptr ? device::load_once(from) : uint4{};
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32)
       }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < 8 * kExpertRows; i += kSkinnyWarps * 32) {
+    for (int i = threadIdx.x; i < 8 * kExpertRows; i += kExpertWarps * 32) {
       const int pair = i % 8;
       const int r = i / 8;
       const int col = first_n + pair * 2;
@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32)
       float v0 = 0.0F;
       float v1 = 0.0F;
 #pragma unroll
-      for (int w = 0; w < kSkinnyWarps; ++w) {
+      for (int w = 0; w < kExpertWarps; ++w) {
         v0 += partial[w][pair * 2][r];
         v1 += partial[w][pair * 2 + 1][r];
       }
@@ -248,7 +248,7 @@ void launch_experts(const Cuda& cuda, const ExpertArgs& args, int experts,
   device::launch(
       device::blocks_of(cuda,
                         {static_cast<unsigned>((args.n + 15) / 16), static_cast<unsigned>(experts)},
-                        kSkinnyWarps * 32),
+                        kExpertWarps * 32),
       expert_kernel<Epilogue>, args, epilogue);
 }
 

@@ -129,8 +129,8 @@ void all(Bench& bench, int n, int k) {
     std::printf("  rows %d:", rows);
     const auto mma = [&]<int kColumns, int kAhead>(const char* name) {
       run(bench, name, n, k, rows, first, [&](const auto& args, const auto& x, const auto& store) {
-        launch_skinny_tile<kColumns, kAhead>(args, x, store, bench.sm_count, bench.stream.get(),
-                                             bench.compute_capability >= 90);
+        launch_skinny_tile<kColumns, kAhead, 8>(args, x, store, bench.sm_count, bench.stream.get(),
+                                                bench.compute_capability >= 90);
       });
     };
     const auto wgmma = [&]<int kColumns>(const char* name) {
@@ -405,7 +405,8 @@ int main() {
     }
   }
   std::vector<float> first;
-  for (const int64_t rows : {1, 2, 8, 16, 64}) of_2b.run(bench, *info, rows, 576, first);
+  for (const int64_t rows : {1, 2, 3, 4, 5, 6, 8, 16, 64})
+    of_2b.run(bench, *info, rows, 576, first);
   first.clear();
   for (const int64_t rows : {1, 8}) of_2b.run(bench, *info, rows, 4096, first);
   first.clear();

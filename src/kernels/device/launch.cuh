@@ -29,6 +29,13 @@ __device__ inline void wait_for_inputs() {
   let_next_begin();
   wait_for_predecessors();
 }
+/// The same for kernels that are short of time more than of room: the next one's blocks come when
+/// those before this one have left, and spread over all multiprocessors, where they would crowd on
+/// the first that are free.
+__device__ inline void wait_for_inputs_alone() {
+  wait_for_predecessors();
+  let_next_begin();
+}
 
 /// Whether the program carries machine code of a kernel that was built for compute_90a, for the
 /// current device: not code of an older architecture that the driver has translated.
@@ -37,6 +44,20 @@ inline bool is_built_for_90a(const void* kernel) {
   cudaFuncAttributes attributes{};
   check(cudaFuncGetAttributes(&attributes, kernel));
   return attributes.ptxVersion >= kPtxVersion;
+}
+
+/// Bytes of shared memory that a block may have.
+inline int shared_limit(int compute_capability) {
+  switch (compute_capability) {
+    case 80:
+    case 87:
+      return 163 * 1024;
+    case 90:
+    case 100:
+      return 227 * 1024;
+    default:
+      return 99 * 1024;
+  }
 }
 
 struct Launch {

@@ -51,20 +51,30 @@ class ScratchScope {
 
 /// Whether wgmma is the faster way for few rows too: much of W for each block to read.
 inline bool is_long(const SkinnyArgs& args) { return args.k > 4096 || args.n > 65536; }
-/// Rows of bfloat16 from which it is for every W.
+/// Rows from which it is for every W.
 constexpr int kWgmmaRows = 5;
 
-/// Bytes of shared memory that a block may have.
-inline int shared_limit(const Cuda& cuda) {
-  switch (cuda.compute_capability) {
-    case 80:
-    case 87:
-      return 163 * 1024;
-    case 90:
-    case 100:
-      return 227 * 1024;
-    default:
-      return 99 * 1024;
+/// Whether a product goes to wgmma, where the device and the program have it.
+template <class Epilogue>
+bool takes_wgmma(const Cuda& cuda, const SkinnyArgs& args) {
+  return (args.rows >= kWgmmaRows || is_long(args)) && cuda.compute_capability / 10 == 9 &&
+         skinny_wgmma_was_built<Epilogue>();
+}
+
+/// Up to eight rows a block.
+template <class Rows, class Epilogue>
+void launch_narrow_skinny(const Cuda& cuda, const SkinnyArgs& args, const Rows& x,
+                          const Epilogue& epilogue) {
+  const auto tile = [&]<int kAhead, int kWarps>() {
+    launch_skinny_tile<1, kAhead, kWarps>(args, x, epilogue, cuda.sm_count, cuda.stream,
+                                          overlaps(cuda));
+  };
+  if (shared_limit(cuda.compute_capability) < 128 * 1024) {
+    tile.template operator()<2, 8>();
+  } else if (suits_twelve_warps(args, cuda.sm_count)) {
+    tile.template operator()<4, 12>();
+  } else {
+    tile.template operator()<4, 8>();
   }
 }
 
@@ -72,12 +82,7 @@ inline int shared_limit(const Cuda& cuda) {
 template <class Epilogue>
 void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
                    const Epilogue& epilogue) {
-  const auto tile = [&]<int kColumns, int kAhead>() {
-    launch_skinny_tile<kColumns, kAhead>(args, x, epilogue, cuda.sm_count, cuda.stream,
-                                         overlaps(cuda));
-  };
-  const bool has_wgmma = cuda.compute_capability / 10 == 9 && skinny_wgmma_was_built<Epilogue>();
-  if (has_wgmma && (args.rows >= kWgmmaRows || is_long(args))) {
+  if (takes_wgmma<Epilogue>(cuda, args)) {
     if (args.rows <= 16) {
       launch_skinny_wgmma<16>(args, x, epilogue, cuda.stream);
     } else if (args.rows <= 32) {
@@ -88,11 +93,9 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
       launch_skinny_wgmma<128>(args, x, epilogue, cuda.stream);
     }
   } else if (args.rows > 8) {
-    tile.template operator()<2, 2>();
-  } else if (shared_limit(cuda) > 128 * 1024) {
-    tile.template operator()<1, 4>();
+    launch_skinny_tile<2, 2, 8>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
   } else {
-    tile.template operator()<1, 2>();
+    launch_narrow_skinny(cuda, args, x, epilogue);
   }
 }
 
@@ -100,9 +103,11 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
 template <class Epilogue>
 void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
                           const Epilogue& epilogue) {
-  if (args.rows <= 8 && !is_long(args) &&
-      SkinnyShared<1, 4, true>(args).bytes() < shared_limit(cuda) - 8 * 1024) {
-    launch_skinny_tile<1, 4>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
+  constexpr int64_t kStagedBytes = 64 * 1024;  // that leave a block room for its ring
+  if (args.rows <= 8 && args.chunks() <= kMaxNormedChunks &&
+      int64_t{args.rows} * args.k * 2 <= kStagedBytes &&
+      !takes_wgmma<Scaled<Epilogue>>(cuda, args)) {
+    launch_narrow_skinny(cuda, args, x, epilogue);
     return;
   }
   ScratchScope scratch(cuda);

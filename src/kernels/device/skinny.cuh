@@ -18,7 +18,6 @@
 
 namespace qvl::device {
 
-constexpr int kSkinnyWarps = 8;
 constexpr int kSkinnyChunk = 64;
 constexpr int kMaxSkinnyLanes = 8;
 /// Of NormedRows that are staged.
@@ -41,6 +40,20 @@ __host__ __device__ inline int skinny_lanes(int n) {
   int lanes = kMaxSkinnyLanes;
   while (lanes > 1 && tiles * lanes > kPieces) lanes /= 2;
   return lanes;
+}
+
+/// Whether blocks of 12 warps leave less for the multiprocessor with the most to do than blocks of
+/// 8, and W takes so long to read that it counts.
+inline bool suits_twelve_warps(const SkinnyArgs& args, int sm_count) {
+  constexpr int64_t kLargeBytes = 64LL << 20;
+  const int lanes = skinny_lanes(args.n);
+  if (lanes > 4 || int64_t{args.n} * args.k * 2 < kLargeBytes)
+    return false;  // 12 has no lanes of 8
+  const auto most = [&](int warps) {
+    const int blocks = ((args.n + 15) / 16 * lanes + warps - 1) / warps;
+    return (blocks + sm_count - 1) / sm_count * warps;
+  };
+  return most(12) < most(8);
 }
 
 /// Rows of x: [rows, k], ldx a multiple of 8.
@@ -180,9 +193,9 @@ struct WeightChunk {
 };
 
 /// The sums of a block's warps: [warps][16 outputs][rows, padded].
-template <int kColumns>
+template <int kColumns, int kWarps>
 struct SkinnySums {
-  float sums[kSkinnyWarps][16][kColumns * 8 + 1];
+  float sums[kWarps][16][kColumns * 8 + 1];
 
   __device__ void store(const float (&of_warp)[kColumns][4]) {
     const int lane = threadIdx.x % 32;
@@ -207,7 +220,7 @@ struct SkinnySums {
 
 /// Where a block's shared memory has what: a ring for each warp, of chunks of W and, for HalfRows,
 /// of the same chunks of x; two times the warps' sums; for NormedRows all of x, staged.
-template <int kColumns, int kAhead, bool kNormed>
+template <int kColumns, int kAhead, int kWarps, bool kNormed>
 struct SkinnyShared {
   static constexpr int kRowBytes = kSkinnyChunk * 2 + 16;  // of a chunk of x
   int slot_bytes;
@@ -221,19 +234,19 @@ struct SkinnyShared {
     slot_bytes = WeightChunk::kBytes + of_x;
   }
   __host__ __device__ int ring_bytes() const { return kAhead * slot_bytes; }
-  __host__ __device__ int sums() const { return kSkinnyWarps * ring_bytes(); }
+  __host__ __device__ int sums() const { return kWarps * ring_bytes(); }
   __host__ __device__ int staged() const {
-    return sums() + 2 * static_cast<int>(sizeof(SkinnySums<kColumns>));
+    return sums() + 2 * static_cast<int>(sizeof(SkinnySums<kColumns, kWarps>));
   }
   int bytes() const { return staged() + (kNormed ? rows * stride : 0); }
 };
 
 /// Epilogue: (row, col, v0, v1) takes columns col and col + 1 of a row, col even.
-template <int kColumns, int kAhead, class Rows, class Epilogue>
-__global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
+template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue>
+__global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
     skinny_kernel(const SkinnyArgs args, const Rows x, const Epilogue epilogue) {
   static_assert(!Rows::kNormed || kColumns == 1);
-  using Shared = SkinnyShared<kColumns, kAhead, Rows::kNormed>;
+  using Shared = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed>;
   extern __shared__ uint4 skinny_shared[];
   __shared__ float chunk_sums[Rows::kNormed ? 8 : 1][kMaxNormedChunks];
   __shared__ float scales[8];
@@ -241,7 +254,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
   const int lane = threadIdx.x % 32;
   const int k_lanes = skinny_lanes(args.n);
   const int k_lane = warp % k_lanes;
-  const int tiles_at_once = kSkinnyWarps / k_lanes;
+  const int tiles_at_once = kWarps / k_lanes;
   const int tiles = (args.n + 15) / 16;
   const int step = gridDim.x * tiles_at_once;
   const int first_tile = blockIdx.x * tiles_at_once + warp / k_lanes;
@@ -252,7 +265,6 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
   auto* const shared = reinterpret_cast<std::byte*>(skinny_shared);
   std::byte* const ring = shared + warp * places.ring_bytes();
   std::byte* const staged = shared + places.staged();
-  let_next_begin();
 
   // The next chunk to copy.
   int ahead_tile = k_lane < chunks ? first_tile : tiles;
@@ -285,7 +297,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
   };
 #pragma unroll 1
   for (int i = 0; i < kAhead; ++i) fetch(ring + i * places.slot_bytes, false);
-  wait_for_inputs();
+  wait_for_inputs_alone();
 
   if constexpr (Rows::kNormed) {
     // Two quarters at a time are on their way.
@@ -300,7 +312,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
           });
       if (i % 4 == 0) chunk_sums[row][chunk] = squares;
     };
-    constexpr int kAtOnce = kSkinnyWarps * 32;
+    constexpr int kAtOnce = kWarps * 32;
     for (int i = threadIdx.x; i < (quarters + 31) / 32 * 32; i += 2 * kAtOnce) {
       const int j = i + kAtOnce;
       const bool has_second = j < (quarters + 31) / 32 * 32;
@@ -310,7 +322,7 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
       put(i, one);
       if (has_second) put(j, two);
     }
-    for (int i = threadIdx.x; i < rows * (chunks * kSkinnyChunk - args.k); i += kSkinnyWarps * 32) {
+    for (int i = threadIdx.x; i < rows * (chunks * kSkinnyChunk - args.k); i += kWarps * 32) {
       const int over = chunks * kSkinnyChunk - args.k;
       *reinterpret_cast<bf16x1*>(staged + i / over * places.stride + (args.k + i % over) * 2) =
           bf16x1{};
@@ -364,10 +376,11 @@ __global__ void __launch_bounds__(kSkinnyWarps * 32, kColumns > 1 ? 1 : 2)
 
     // One barrier a round: the sums of the next round go to the other half, and those of the one
     // after it come when all have passed the next barrier.
-    auto& partial = reinterpret_cast<SkinnySums<kColumns>*>(shared + places.sums())[is_odd ? 1 : 0];
+    auto& partial =
+        reinterpret_cast<SkinnySums<kColumns, kWarps>*>(shared + places.sums())[is_odd ? 1 : 0];
     partial.store(sums);
     __syncthreads();
-    for (int i = threadIdx.x; i < tiles_at_once * 8 * rows; i += kSkinnyWarps * 32) {
+    for (int i = threadIdx.x; i < tiles_at_once * 8 * rows; i += kWarps * 32) {
       const int pair = i % 8;
       const int tile = i / 8 % tiles_at_once;
       const int r = i / 8 / tiles_at_once;
@@ -423,17 +436,17 @@ struct Scaled {
   }
 };
 
-template <int kColumns, int kAhead, class Rows, class Epilogue>
+template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue>
 void launch_skinny_tile(const SkinnyArgs& args, const Rows& x, const Epilogue& epilogue,
                         int sm_count, cudaStream_t stream, bool overlaps) {
-  const int bytes = SkinnyShared<kColumns, kAhead, Rows::kNormed>(args).bytes();
-  const auto kernel = skinny_kernel<kColumns, kAhead, Rows, Epilogue>;
+  const int bytes = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed>(args).bytes();
+  const auto kernel = skinny_kernel<kColumns, kAhead, kWarps, Rows, Epilogue>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  const int outputs = 16 * kSkinnyWarps / skinny_lanes(args.n);
+  const int outputs = 16 * kWarps / skinny_lanes(args.n);
   const int blocks = std::min((args.n + outputs - 1) / outputs, 2 * sm_count);
   const int row_blocks = (args.rows + 8 * kColumns - 1) / (8 * kColumns);
   launch({.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(row_blocks)},
-          .block = kSkinnyWarps * 32,
+          .block = kWarps * 32,
           .shared_bytes = bytes,
           .stream = stream,
           .overlaps = overlaps},
