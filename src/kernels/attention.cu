@@ -26,7 +26,8 @@ __global__ void prepare_kernel(const device::HeadArgs args, const PrefillTile* t
     const int head = static_cast<int>(job % heads);
     const int64_t row = sequence.first_row + i;
     if (head < args.num_heads) {
-      device::store_half(device::rotated_head(args, row, head, args.q_weight, args.q_eps),
+      const device::HeadTurn turn(args, row, args.q_weight, args.q_eps);
+      device::store_half(turn(device::load_head(args, row, head)),
                          args.qkv + row * args.ldq + head * kHeadDim);
     } else {
       device::write_key_value(args, sequence.block_table, row, sequence.start + i,

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/cuda.h"
+#include "kernels/device/decode_units.cuh"
 #include "kernels/device/flash.cuh"
 #include "kernels/device_lists.h"
 
@@ -39,8 +40,9 @@ struct Layout {
 };
 
 int64_t partial_bytes(const StepCapacity& c) {
-  return c.decode_rows * key_splits(static_cast<int>(c.max_model_len)) * c.num_heads *
-         (c.head_dim + 2) * 4;
+  const auto group = static_cast<int>(c.num_heads / c.num_kv_heads);
+  return c.decode_rows * key_splits(static_cast<int>(c.max_model_len)) * c.num_kv_heads *
+         device::decode_partial_floats(group) * 4;
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ struct DeviceLists {
   int32_t* first_split = nullptr;    ///< [decode rows + 1] sums of the rows' key_splits
   int64_t decode_count = 0;
   int64_t partial_rows = 0;      ///< decode rows that there are partial results for at a time
-  float* partials = nullptr;     ///< [splits of those rows, heads, head_dim + 2]
+  float* partials = nullptr;     ///< [splits of those rows, kv heads, decode_partial_floats]
   uint32_t* arrivals = nullptr;  ///< [partial rows, kv heads], zero between launches
   int64_t first_decode_row = 0;  ///< row of the step's matrices
 };

@@ -66,24 +66,38 @@ __device__ inline void store_half(const float4& v, bf16x1* x) {
   *reinterpret_cast<uint2*>(x + threadIdx.x % 32 * 4) = {pack(v.x, v.y), pack(v.z, v.w)};
 }
 
-/// A head of a row, normalised and rotated by one warp.
-__device__ inline float4 rotated_head(const HeadArgs& args, int64_t row, int head,
-                                      const float* weight, float eps) {
-  const int lane = threadIdx.x % 32;
-  float4 v = load_half(args.qkv + row * args.ldq + head * kDecodeHeadDim);
-  const float sum = warp_sum((v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w));
-  const float scale = 1.0F / sqrtf(sum / kDecodeHeadDim + eps);
-  const float4 w = *reinterpret_cast<const float4*>(weight + lane * 4);
-  v = {w.x * (v.x * scale), w.y * (v.y * scale), w.z * (v.z * scale), w.w * (v.w * scale)};
-  const float4 other = {
-      __shfl_xor_sync(0xffffffffU, v.x, 16), __shfl_xor_sync(0xffffffffU, v.y, 16),
-      __shfl_xor_sync(0xffffffffU, v.z, 16), __shfl_xor_sync(0xffffffffU, v.w, 16)};
-  const int64_t at = row * args.ld_rope + lane % 16 * 4;
-  const float4 c = *reinterpret_cast<const float4*>(args.cos + at);
-  float4 s = *reinterpret_cast<const float4*>(args.sin + at);
-  if (lane < 16) s = {-s.x, -s.y, -s.z, -s.w};
-  return {v.x * c.x + other.x * s.x, v.y * c.y + other.y * s.y, v.z * c.z + other.z * s.z,
-          v.w * c.w + other.w * s.w};
+/// How the heads of a row are normalised and rotated, each by one warp.
+struct HeadTurn {
+  float4 weight;
+  float4 cos;
+  float4 sin;
+  float eps;
+
+  __device__ HeadTurn(const HeadArgs& args, int64_t row, const float* norm_weight, float norm_eps)
+      : weight(*reinterpret_cast<const float4*>(norm_weight + threadIdx.x % 32 * 4)),
+        eps(norm_eps) {
+    const int lane = threadIdx.x % 32;
+    const int64_t at = row * args.ld_rope + lane % 16 * 4;
+    cos = *reinterpret_cast<const float4*>(args.cos + at);
+    sin = *reinterpret_cast<const float4*>(args.sin + at);
+    if (lane < 16) sin = {-sin.x, -sin.y, -sin.z, -sin.w};
+  }
+  __device__ float4 operator()(float4 v) const {
+    const float sum = warp_sum((v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w));
+    const float scale = 1.0F / sqrtf(sum / kDecodeHeadDim + eps);
+    v = {weight.x * (v.x * scale), weight.y * (v.y * scale), weight.z * (v.z * scale),
+         weight.w * (v.w * scale)};
+    const float4 other = {
+        __shfl_xor_sync(0xffffffffU, v.x, 16), __shfl_xor_sync(0xffffffffU, v.y, 16),
+        __shfl_xor_sync(0xffffffffU, v.z, 16), __shfl_xor_sync(0xffffffffU, v.w, 16)};
+    return {v.x * cos.x + other.x * sin.x, v.y * cos.y + other.y * sin.y,
+            v.z * cos.z + other.z * sin.z, v.w * cos.w + other.w * sin.w};
+  }
+};
+
+/// Head `head` of q, k and v of a row.
+__device__ inline float4 load_head(const HeadArgs& args, int64_t row, int head) {
+  return load_half(args.qkv + row * args.ldq + head * kDecodeHeadDim);
 }
 
 /// The key and value of a row go to the slot of their position.
@@ -91,10 +105,10 @@ __device__ inline void write_key_value(const HeadArgs& args, const int32_t* bloc
                                        int64_t row, int64_t position, int kv_head) {
   const int64_t page = block_table[position / kPageTokens];
   bf16x1* const key = page_keys(args, page, kv_head) + position % kPageTokens * kDecodeHeadDim;
-  store_half(rotated_head(args, row, args.num_heads + kv_head, args.k_weight, args.k_eps), key);
-  const bf16x1* const value =
-      args.qkv + row * args.ldq + (args.num_heads + args.num_kv_heads + kv_head) * kDecodeHeadDim;
-  store_half(load_half(value), key + kValuesAfterKeys);
+  const int head = args.num_heads + kv_head;
+  const HeadTurn turn(args, row, args.k_weight, args.k_eps);
+  store_half(turn(load_head(args, row, head)), key);
+  store_half(load_head(args, row, head + args.num_kv_heads), key + kValuesAfterKeys);
 }
 
 }  // namespace qvl::device

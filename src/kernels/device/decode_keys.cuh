@@ -1,207 +1,207 @@
 #pragma once
 
-/// 16 keys and values of a decoding warp, and the softmax over them.
+/// 64 keys or values of a decoding warp, and the softmax over them.
 
 #include "kernels/device/decode_units.cuh"
 
 namespace qvl::device {
 
-constexpr int kDecodeKeys = 16;  ///< that a warp takes at a time
+constexpr int kDecodeKeys = 64;  ///< that a warp takes at a time, all of one page
+static_assert(kDecodeKeys == kPageTokens);
 
-/// 16 keys and values of a warp in shared memory, in rows that are padded so that eight rows of a
-/// matrix load meet no bank twice.
-class KeyBlock {
+/// The keys of a page, or its values, in shared memory at a multiple of 256 bytes. The 16-byte
+/// pieces of a row change places by the row's number, so that eight rows of a matrix load meet no
+/// bank twice.
+class KeyTile {
  public:
-  static constexpr int kKeys = kDecodeKeys;
-  static constexpr int kStride = kDecodeHeadDim * 2 + 16;  // bytes
-  static constexpr int kBytes = 2 * kKeys * kStride;
+  static constexpr int kRowBytes = kDecodeHeadDim * 2;
+  static constexpr int kBytes = kDecodeKeys * kRowBytes;
 
-  __device__ explicit KeyBlock(std::byte* shared) : keys_(shared) {}
+  __device__ explicit KeyTile(std::byte* shared) : rows_(shared) {}
 
-  /// Begins to copy the keys of earlier steps out of the 16 from `first` on, which lie on `page`;
-  /// those beyond the unit's end read as zero, whatever the page has there. All lanes have read
-  /// what was here before.
-  __device__ void fetch(const bf16x1* page, int start, int end, int first) const {
+  /// Begins to copy the first `count` rows of a page; those after them read as zero. All lanes have
+  /// read what was here before.
+  __device__ void fetch(const bf16x1* page, int count) const {
     const int lane = threadIdx.x % 32;
-    const bf16x1* const from =
-        page + (first % static_cast<int>(kPageTokens) + lane / 16) * kDecodeHeadDim + lane % 16 * 8;
-    std::byte* const to = keys_ + lane / 16 * kStride + lane % 16 * 16;
-    if (first + kKeys <= start) {
+    const bf16x1* const from = page + lane / 16 * kDecodeHeadDim + lane % 16 * 8;
+    if (count >= kDecodeKeys) {
+      std::byte* const to = rows_ + lane / 16 * kRowBytes;
+      const int piece = (lane % 16 ^ lane / 16) * 16;
 #pragma unroll
-      for (int i = 0; i < kKeys / 2; ++i) copy_row(to + i * 2 * kStride, from, i * 2);
+      for (int i = 0; i < kDecodeKeys / 2; ++i) {
+        copy_piece(reinterpret_cast<uint4*>(to + i * 2 * kRowBytes + (piece ^ i % 4 * 32)),
+                   from + i * 2 * kDecodeHeadDim);
+      }
       return;
     }
 #pragma unroll 1
-    for (int i = lane / 16; i < kKeys; i += 2) {
-      std::byte* const row = to + (i - lane / 16) * kStride;
-      if (first + i < min(start, end)) {
-        copy_row(row, from, i - lane / 16);
-      } else if (first + i >= end) {
-        *reinterpret_cast<uint4*>(row) = uint4{};
-        *reinterpret_cast<uint4*>(row + kKeys * kStride) = uint4{};
+    for (int row = lane / 16; row < kDecodeKeys; row += 2) {
+      auto* const to = reinterpret_cast<uint4*>(at(row, lane % 16));
+      if (row < count) {
+        copy_piece(to, from + (row - lane / 16) * kDecodeHeadDim);
+      } else {
+        *to = uint4{};
       }
     }
   }
 
-  /// Once they are there: reads the keys of this step, which this warp has written.
-  __device__ void complete(const HeadArgs& heads, const DecodeUnit& unit, int first) const {
-    if (first + kKeys > unit.start && first < unit.end) {
-      const int lane = threadIdx.x % 32;
-      const bf16x1* const from = page_of(heads, unit, first) +
-                                 first % static_cast<int>(kPageTokens) * kDecodeHeadDim +
-                                 lane % 16 * 8;
-#pragma unroll 1
-      for (int i = lane / 16; i < kKeys; i += 2) {
-        if (first + i < unit.start || first + i >= unit.end) continue;
-        std::byte* const row = keys_ + i * kStride + lane % 16 * 16;
-        *reinterpret_cast<uint4*>(row) = *reinterpret_cast<const uint4*>(from + i * kDecodeHeadDim);
-        *reinterpret_cast<uint4*>(row + kKeys * kStride) =
-            *reinterpret_cast<const uint4*>(from + kValuesAfterKeys + i * kDecodeHeadDim);
-      }
-    }
-    __syncwarp();
+  /// Puts a row in its place, four elements a lane.
+  __device__ void store(int row, const float4& v) const {
+    const int lane = threadIdx.x % 32;
+    *reinterpret_cast<uint2*>(at(row, lane / 2) + lane % 2 * 8) = {pack(v.x, v.y), pack(v.z, v.w)};
   }
 
-  /// Right operands of keys 8 · tile and on: b0, b1 of dimensions 32 · c and on, then those of the
-  /// 16 after them.
-  __device__ uint4 key(int tile, int c) const {
+  /// Left operand with keys 16 · tile and on as rows, of dimensions 16 · step and on.
+  __device__ uint4 keys(int tile, int step) const {
     const int lane = threadIdx.x % 32;
-    return load_matrices(keys_ + (tile * 8 + lane % 8) * kStride + c * 64 + lane / 8 * 16);
+    const int row = tile * 16 + (lane & 8) + lane % 8;
+    return load_matrices(rows_ + row * kRowBytes + (((lane / 16 ^ lane % 8) * 16) ^ step * 32));
   }
-
-  /// Right operands of two tiles of eight dimensions, 8·tile and on: b0, b1, then those of the
-  /// next.
-  __device__ uint4 values(int tile) const {
+  /// Left operand with dimensions 16 · tile and on as rows, of keys 16 · step and on.
+  __device__ uint4 values(int tile, int step) const {
     const int lane = threadIdx.x % 32;
-    return load_matrices<true>(keys_ + (kKeys + lane % 16) * kStride + (tile + lane / 16) * 16);
+    const int row = step * 16 + lane / 16 * 8 + lane % 8;
+    return load_matrices<true>(rows_ + row * kRowBytes +
+                               (((lane / 8 % 2 ^ lane % 8) * 16) ^ tile * 32));
   }
 
  private:
-  /// A piece of a key and of its value.
-  static __device__ void copy_row(std::byte* to, const bf16x1* from, int row) {
-    copy_piece(reinterpret_cast<uint4*>(to), from + row * kDecodeHeadDim);
-    copy_piece(reinterpret_cast<uint4*>(to + kKeys * kStride),
-               from + kValuesAfterKeys + row * kDecodeHeadDim);
+  __device__ std::byte* at(int row, int piece) const {
+    return rows_ + row * kRowBytes + (piece ^ row % 8) * 16;
   }
-  std::byte* keys_;
+  std::byte* rows_;
 };
 
-/// Left operands of a unit's query heads, head lane / 4: dimensions 16 · i + lane % 4 · 2 and the
+/// Right operands of a unit's query heads, head lane / 4: dimensions 16 · i + lane % 4 · 2 and the
 /// next, and those 8 further on.
 using QueryWords = uint32_t[kDecodeHeadDim / 16][2];
 
-/// What joins two results for a head: each is scaled by its factor, which the larger maximum gives.
-struct SoftmaxJoin {
-  float largest;
-  float factor;      ///< of what was there
-  float new_factor;  ///< of what is added
+/// The 8 × 8 matrix of a warp, two columns of row lane / 4 a lane, with rows and columns exchanged.
+__device__ inline uint32_t transposed(uint32_t v) {
+  uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(v));
+  return out;
+}
 
-  __device__ SoftmaxJoin(float old_largest, float new_largest)
-      : largest(fmaxf(old_largest, new_largest)),
-        factor(exp2f(old_largest - largest)),
-        new_factor(exp2f(new_largest - largest)) {}
-
-  __device__ float operator()(float old, float added) const {
-    return fmaf(added, new_factor, __fmul_rn(old, factor));
-  }
-};
-
-/// Softmax over 16 keys, for head lane / 4.
-struct KeyWeights {
-  uint32_t weights[2];  ///< of keys lane % 4 · 2 and the next, of both halves of the 16
-  float largest = -INFINITY;
-  float total = 0.0F;
-
-  /// Keys [first, first + 16) below `end`, of which there is one.
-  __device__ KeyWeights(const KeyBlock& block, const QueryWords& q, int first, int end) {
+/// The result for the keys of a warp so far, for heads 2 · pair() and the next.
+class OnlineSoftmax {
+ public:
+  /// Turns the scores of keys [first, first + 64) below `end`, of which there is one, into weights.
+  __device__ void add_keys(const KeyTile& tile, const QueryWords& q, int first, int end) {
     constexpr float kScale = 1.4426950408889634F * 0.08838834764831845F;  // log2(e) · head_dim^-½
-    const int lane = threadIdx.x % 32;
-    float scores[2][2][4] = {};  // even and odd products are added apart, for speed
+    float scores[kSteps][4] = {};  // keys lane / 4 and 8 more, for both heads
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
+    for (int i = 0; i < kDecodeHeadDim / 16; ++i) {
 #pragma unroll
-      for (int tile = 0; tile < 2; ++tile) {
-        const uint4 k = block.key(tile, c);
-        multiply_add(scores[tile][0], q[2 * c][0], 0, q[2 * c][1], 0, k.x, k.y);
-        multiply_add(scores[tile][1], q[2 * c + 1][0], 0, q[2 * c + 1][1], 0, k.z, k.w);
+      for (int t = 0; t < kSteps; ++t) {
+        const uint4 k = tile.keys(t, i);
+        multiply_add(scores[t], k.x, k.y, k.z, k.w, q[i][0], q[i][1]);
+      }
+    }
+    const int left = end - first - static_cast<int>(threadIdx.x) % 32 / 4;
+    float most[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+    for (int t = 0; t < kSteps; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        scores[t][i] = t * 16 + i / 2 * 8 < left ? scores[t][i] * kScale : -INFINITY;
+        most[i % 2] = fmaxf(most[i % 2], scores[t][i]);
       }
     }
 #pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
+    for (int h = 0; h < 2; ++h) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        float& score = scores[tile][0][i];
-        const int key = first + tile * 8 + lane % 4 * 2 + i;
-        score = key < end ? (score + scores[tile][1][i]) * kScale : -INFINITY;
-        largest = fmaxf(largest, score);
+      for (int step = 4; step < 32; step *= 2) {
+        most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffU, most[h], step));
+      }
+      most[h] = fmaxf(most[h], largest_[h]);
+      const float factor = exp2f(largest_[h] - most[h]);
+      largest_[h] = most[h];
+      total_[h] *= factor;
+#pragma unroll
+      for (auto& sums : sums_) {
+        sums[h] *= factor;
+        sums[2 + h] *= factor;
       }
     }
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, 2));
 #pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
-      const float w0 = exp2f(scores[tile][0][0] - largest);
-      const float w1 = exp2f(scores[tile][0][1] - largest);
-      total += w0 + w1;
-      weights[tile] = pack(w0, w1);
-    }
-    total += __shfl_xor_sync(0xffffffffU, total, 1);
-    total += __shfl_xor_sync(0xffffffffU, total, 2);
-  }
-
-  /// Calls f(tile, v0, v1) with the weighted sums of dimensions 8 · tile + lane % 4 · 2 and the
-  /// next.
-  template <class F>
-  __device__ void each_sum(const KeyBlock& block, F&& f) const {
+    for (int t = 0; t < kSteps; ++t) {
+      float w[4];
 #pragma unroll
-    for (int tile = 0; tile < kDecodeHeadDim / 8; tile += 2) {
-      const uint4 v = block.values(tile);
-      float sums[2][4] = {};
-      multiply_add(sums[0], weights[0], 0, weights[1], 0, v.x, v.y);
-      multiply_add(sums[1], weights[0], 0, weights[1], 0, v.z, v.w);
-      f(tile, sums[0][0], sums[0][1]);
-      f(tile + 1, sums[1][0], sums[1][1]);
+      for (int i = 0; i < 4; ++i) {
+        w[i] = exp2f(scores[t][i] - largest_[i % 2]);
+        total_[i % 2] += w[i];
+      }
+      weights_[t][0] = transposed(pack(w[0], w[1]));
+      weights_[t][1] = transposed(pack(w[2], w[3]));
     }
   }
-};
 
-/// The result for the keys of a warp so far, for head lane / 4.
-struct OnlineSoftmax {
-  static constexpr int kTiles = kDecodeHeadDim / 8;
-  float2 sums[kTiles] = {};  ///< dimensions 8 · tile + lane % 4 · 2 and the next
-  float largest = -INFINITY;
-  float total = 0.0F;
+  /// Adds the values of the keys that were added last.
+  __device__ void add_values(const KeyTile& tile) {
+#pragma unroll
+    for (int d = 0; d < kTiles; ++d) {
+#pragma unroll
+      for (int t = 0; t < kSteps; ++t) {
+        const uint4 v = tile.values(d, t);
+        multiply_add(sums_[d], v.x, v.y, v.z, v.w, weights_[t][0], weights_[t][1]);
+      }
+    }
+  }
 
-  __device__ void add(const KeyBlock& block, const QueryWords& q, int first, int end) {
-    const KeyWeights weights(block, q, first, end);
-    const SoftmaxJoin join(largest, weights.largest);
-    largest = join.largest;
-    total = join(total, weights.total);
-    weights.each_sum(block, [&](int tile, float v0, float v1) {
-      sums[tile] = {join(sums[tile].x, v0), join(sums[tile].y, v1)};
+  /// To results [pair][head_dim][2], and {maximum, sum of weights} of each head after them.
+  __device__ void store(float* results, int pairs) {
+    add_up_totals();
+    if (pair() >= pairs) return;
+    each_sum([&](int d, float v0, float v1) {
+      reinterpret_cast<float2*>(results)[pair() * kDecodeHeadDim + d] = {v0, v1};
+    });
+    if (threadIdx.x % 32 < 4) {
+      reinterpret_cast<float4*>(results + pairs * 2 * kDecodeHeadDim)[pair()] = {
+          largest_[0], total_[0], largest_[1], total_[1]};
+    }
+  }
+  /// The averages to out [group][head_dim].
+  __device__ void store_average(bf16x1* out, int group) {
+    add_up_totals();
+    const int head = 2 * pair();
+    const float scales[2] = {1.0F / total_[0], 1.0F / total_[1]};
+    each_sum([&](int d, float v0, float v1) {
+      bf16x1* const to = out + head * kDecodeHeadDim + d;
+      if (head < group) *to = __float2bfloat16_rn(v0 * scales[0]);
+      if (head + 1 < group) to[kDecodeHeadDim] = __float2bfloat16_rn(v1 * scales[1]);
     });
   }
-  /// To results [group][kPartial].
-  __device__ void store(float* results, int group) const {
-    const int lane = threadIdx.x % 32;
-    if (lane / 4 >= group) return;
-    float* const mine = results + lane / 4 * kPartial;
+
+ private:
+  static constexpr int kTiles = kDecodeHeadDim / 16;
+  static constexpr int kSteps = kDecodeKeys / 16;
+
+  static __device__ int pair() { return threadIdx.x % 4; }
+  template <class F>
+  __device__ void each_sum(F&& f) const {
+    const int d = threadIdx.x % 32 / 4;
 #pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      *reinterpret_cast<float2*>(mine + tile * 8 + lane % 4 * 2) = sums[tile];
-    }
-    if (lane % 4 == 0) *reinterpret_cast<float2*>(mine + kDecodeHeadDim) = {largest, total};
-  }
-  /// The average to out [group][head_dim].
-  __device__ void store_average(bf16x1* out, int group) const {
-    const int lane = threadIdx.x % 32;
-    if (lane / 4 >= group) return;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      *reinterpret_cast<uint32_t*>(out + lane / 4 * kDecodeHeadDim + tile * 8 + lane % 4 * 2) =
-          pack(sums[tile].x / total, sums[tile].y / total);
+    for (int t = 0; t < kTiles; ++t) {
+      f(t * 16 + d, sums_[t][0], sums_[t][1]);
+      f(t * 16 + 8 + d, sums_[t][2], sums_[t][3]);
     }
   }
+  /// Until here each lane has those of its own keys.
+  __device__ void add_up_totals() {
+#pragma unroll
+    for (float& total : total_) {
+#pragma unroll
+      for (int step = 4; step < 32; step *= 2) {
+        total += __shfl_xor_sync(0xffffffffU, total, step);
+      }
+    }
+  }
+
+  float sums_[kTiles][4] = {};   // dimensions 16 · tile + lane / 4 and 8 more, for both heads
+  uint32_t weights_[kSteps][2];  // right operands
+  float largest_[2] = {-INFINITY, -INFINITY};
+  float total_[2] = {};
 };
 
 }  // namespace qvl::device

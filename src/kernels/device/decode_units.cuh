@@ -7,9 +7,11 @@
 
 namespace qvl::device {
 
-/// Result of a split for a head: [head_dim] sum of weighted values, then maximum and sum of
-/// weights.
-constexpr int kPartial = kDecodeHeadDim + 2;
+/// Floats of a split's results for the query heads of a kv head: sums of weighted values and, of
+/// each head, maximum and sum of weights. Heads lie in pairs.
+constexpr int decode_partial_floats(int group) {
+  return (group + 1) / 2 * 2 * (kDecodeHeadDim + 2);
+}
 
 struct DecodeArgs {
   HeadArgs heads;
@@ -91,7 +93,7 @@ struct DecodeUnit {
 };
 
 /// The page of a unit that has a key.
-__device__ inline const bf16x1* page_of(const HeadArgs& heads, const DecodeUnit& unit, int key) {
+__device__ inline bf16x1* page_of(const HeadArgs& heads, const DecodeUnit& unit, int key) {
   return page_keys(heads, unit.block_table[key / static_cast<int>(kPageTokens)], unit.kv_head);
 }
 
