@@ -1,0 +1,24 @@
+#pragma once
+
+/// The table of one instruction set, for its unit only.
+
+#include "media/pixel_kernels.h"
+#include "media/resize_kernel.h"
+
+namespace qvl {
+
+template <class Isa, class Weigh, size_t kTurnedRows>
+constexpr PixelKernels pixel_table(const char* name) {
+  using Turned = Turn<Isa, kTurnedRows>;
+  return {.name = name,
+          .turned_rows = kTurnedRows,
+          .weigh = Weigh::weigh,
+          .rows_to_columns = Turned::rows_to_columns,
+          .columns_to_rows = Turned::columns_to_rows};
+}
+
+const PixelKernels& plain_pixel_kernels();
+const PixelKernels& avx2_pixel_kernels();
+const PixelKernels& avx512_pixel_kernels();
+
+}  // namespace qvl
