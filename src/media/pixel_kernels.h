@@ -30,6 +30,8 @@ struct PixelKernels {
   /// written may be the same.
   void (*rows_to_columns)(const uint8_t* const* rows, size_t bytes, uint8_t* columns);
   void (*columns_to_rows)(const uint8_t* columns, size_t bytes, uint8_t* const* rows);
+  /// 16 rows of 16 RGB pixels → [16, 16] of each channel, channel c at out + c·channel_bytes.
+  void (*split_patch)(const uint8_t* rgb, size_t stride, size_t channel_bytes, uint8_t* out);
 };
 
 /// The fastest one of this processor.

@@ -2,6 +2,7 @@
 
 /// The table of one instruction set, for its unit only.
 
+#include "media/patch_kernel.h"
 #include "media/pixel_kernels.h"
 #include "media/resize_kernel.h"
 
@@ -14,7 +15,8 @@ constexpr PixelKernels pixel_table(const char* name) {
           .turned_rows = kTurnedRows,
           .weigh = Weigh::weigh,
           .rows_to_columns = Turned::rows_to_columns,
-          .columns_to_rows = Turned::columns_to_rows};
+          .columns_to_rows = Turned::columns_to_rows,
+          .split_patch = SplitPatch<Isa>::split};
 }
 
 const PixelKernels& plain_pixel_kernels();
