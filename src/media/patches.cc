@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "media/blake3.h"
 #include "media/content_hash.h"
 
 namespace qvl {
@@ -25,7 +26,8 @@ void split_patch(const uint8_t* rgb, size_t stride, size_t patch_size, size_t ch
 
 /// Of the grid and the frames that patches have, a repeated frame once: equal for equal patches,
 /// and half the work for a picture.
-std::array<uint8_t, 16> hash_of(const Grid& grid, std::span<const Image> frames, int temporal) {
+std::array<uint8_t, 16> hash_of(const Grid& grid, std::span<const Image> frames, int temporal,
+                                const PixelKernels& kernels) {
   ContentHasher hash;
   for (const int extent : {grid.t, grid.h, grid.w}) hash.add(static_cast<uint64_t>(extent));
   const auto last = static_cast<int>(frames.size()) - 1;
@@ -35,7 +37,7 @@ std::array<uint8_t, 16> hash_of(const Grid& grid, std::span<const Image> frames,
       const Image& before = frames[std::min(slice * temporal + std::max(t - 1, 0), last)];
       const bool is_new = t == 0 || (&frame != &before && frame.rgb != before.rgb);
       hash.add(uint64_t{is_new});
-      if (is_new) hash.add(frame.rgb);
+      if (is_new) hash.add(blake3(frame.rgb, kernels));
     }
   }
   return hash.digest();
@@ -117,7 +119,7 @@ Patches make_patches(std::span<const Image> frames, const PatchShape& shape,
       }
     }
   }
-  patches.content_hash = hash_of(patches.grid, frames, temporal);
+  patches.content_hash = hash_of(patches.grid, frames, temporal, kernels);
   return patches;
 }
 

@@ -5,12 +5,14 @@
 namespace qvl {
 namespace {
 
-struct Plain {};
+struct Plain {
+  static constexpr bool kShufflesBytes = false;
+};
 
 }  // namespace
 
 const PixelKernels& plain_pixel_kernels() {
-  static constexpr PixelKernels kTable = pixel_table<Plain, WeighPlain<Plain>, 16>("plain");
+  static constexpr PixelKernels kTable = pixel_table<Plain, WeighPlain<Plain>, 16, 4>("plain");
   return kTable;
 }
 

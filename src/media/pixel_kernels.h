@@ -18,6 +18,17 @@ struct FilterWindow {
   int precision = 0;
 };
 
+/// Inputs of equal length, one behind the other, that BLAKE3 compresses side by side.
+struct Blake3Inputs {
+  size_t blocks = 0;         ///< of 64 bytes, in each input
+  uint64_t counter = 0;      ///< of the first input
+  uint64_t step = 0;         ///< from the counter of an input to the next one's
+  uint32_t flags = 0;        ///< of every block
+  uint32_t first_flags = 0;  ///< besides, of an input's first block
+  uint32_t last_flags = 0;
+  uint32_t last_block_bytes = 64;  ///< that count; those behind them are 0
+};
+
 struct PixelKernels {
   const char* name;
   size_t turned_rows;  ///< R, rows of pixels that are turned into columns together
@@ -32,6 +43,8 @@ struct PixelKernels {
   void (*columns_to_rows)(const uint8_t* columns, size_t bytes, uint8_t* const* rows);
   /// 16 rows of 16 RGB pixels → [16, 16] of each channel, channel c at out + c·channel_bytes.
   void (*split_patch)(const uint8_t* rgb, size_t stride, size_t channel_bytes, uint8_t* out);
+  /// count inputs → chaining values [count, 8].
+  void (*blake3)(const uint8_t* inputs, size_t count, const Blake3Inputs& how, uint32_t* values);
 };
 
 /// The fastest one of this processor.

@@ -7,6 +7,8 @@ namespace {
 
 struct Avx2Pixels {
   using Bytes = __m256i;
+  static constexpr bool kShufflesBytes = true;
+
   static Bytes load(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -29,7 +31,7 @@ struct Avx2Pixels {
 
 const PixelKernels& avx2_pixel_kernels() {
   static constexpr PixelKernels kTable =
-      pixel_table<Avx2Pixels, WeighPairs<Avx2Pixels>, 32>("avx2");
+      pixel_table<Avx2Pixels, WeighPairs<Avx2Pixels>, 32, 8>("avx2");
   return kTable;
 }
 

@@ -7,6 +7,8 @@ namespace {
 
 struct Avx512Pixels {
   using Bytes = __m512i;
+  static constexpr bool kShufflesBytes = false;  // it rotates
+
   static Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static void store(uint8_t* p, Bytes v) { _mm512_storeu_si512(p, v); }
   static Bytes set1(int32_t v) { return _mm512_set1_epi32(v); }
@@ -27,7 +29,7 @@ struct Avx512Pixels {
 
 const PixelKernels& avx512_pixel_kernels() {
   static constexpr PixelKernels kTable =
-      pixel_table<Avx512Pixels, WeighPairs<Avx512Pixels>, 64>("avx512");
+      pixel_table<Avx512Pixels, WeighPairs<Avx512Pixels>, 64, 16>("avx512");
   return kTable;
 }
 
