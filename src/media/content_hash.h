@@ -1,8 +1,8 @@
 #pragma once
 
 /// BLAKE2b (RFC 7693) with 16-byte digests. Hashes key the caches of pixels and features, which
-/// hold several users' pictures, so finding two pictures of one hash must be infeasible; among the
-/// cryptographic hashes this one is fast without special instructions.
+/// hold several users' pictures, so finding two pictures of one hash must be infeasible. Pixels
+/// themselves go through blake3.h first, which is faster for megabytes.
 
 #include <array>
 #include <cstddef>

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "media/image.h"
+#include "media/pixel_kernels.h"
 #include "qvl/media.h"
 
 namespace qvl {
@@ -19,6 +20,7 @@ struct PatchShape {
 
 /// Frames of equal size, a multiple of patch_size·merge_size; a last odd frame is repeated to fill
 /// its slice.
-Patches make_patches(std::span<const Image> frames, const PatchShape& shape);
+Patches make_patches(std::span<const Image> frames, const PatchShape& shape,
+                     const PixelKernels& kernels = pixel_kernels());
 
 }  // namespace qvl

@@ -69,6 +69,38 @@ TEST(Patches, AnOddLastFrameIsRepeated) {
   EXPECT_EQ(second_slice[256], 3);
 }
 
+TEST(Patches, EveryInstructionSetCutsTheSameRows) {
+  const Size size{64, 96};
+  std::vector<Image> frames;
+  for (uint32_t frame = 0; frame < 3; ++frame) {
+    frames.push_back(flat(size, 0));
+    for (uint32_t i = 0; i < frames.back().rgb.size(); ++i) {
+      frames.back().rgb[i] = static_cast<uint8_t>((i * 2'654'435'761U + frame * 77) >> 13);
+    }
+  }
+  const auto pixel = [&](size_t frame, size_t y, size_t x, size_t c) {
+    return frames[frame].rgb[(y * 96 + x) * 3 + c];
+  };
+  for (const PixelKernels* kernels : supported_pixel_kernels()) {
+    const Patches patches = make_patches(frames, {}, *kernels);
+    ASSERT_EQ(patches.rows.size(), 2U * 24 * 1536);
+    size_t at = 0;
+    for (size_t slice = 0; slice < 2; ++slice) {
+      for (size_t patch = 0; patch < 24; ++patch) {
+        const size_t block = patch / 4;
+        const size_t top = block / 3 * 32 + patch % 4 / 2 * 16;
+        const size_t left = block % 3 * 32 + patch % 2 * 16;
+        for (size_t i = 0; i < 1536; ++i, ++at) {
+          const size_t frame = std::min<size_t>(2 * slice + i / 256 % 2, 2);
+          ASSERT_EQ(patches.rows[at], pixel(frame, top + i / 16 % 16, left + i % 16, i / 512))
+              << kernels->name << ", slice " << slice << ", patch " << patch << ", byte " << i;
+        }
+      }
+    }
+    EXPECT_EQ(patches.content_hash, make_patches(frames, {}).content_hash) << kernels->name;
+  }
+}
+
 TEST(Patches, TheHashTellsPixelsAndGridsApart) {
   std::set<std::array<uint8_t, 16>> hashes;
   hashes.insert(make_patches(std::vector{flat({32, 64}, 7)}, {}).content_hash);
@@ -84,11 +116,17 @@ TEST(Patches, EqualRowsAtAnEqualGridHaveAnEqualHash) {
   EXPECT_EQ(make_patches(std::vector{image}, {}).content_hash,
             make_patches(std::vector{image, image}, {}).content_hash);
   Image other = image;
-  other.rgb.back() ^= 1;
+  other.rgb[0] ^= 1;
   EXPECT_NE(make_patches(std::vector{image, other}, {}).content_hash,
             make_patches(std::vector{other, image}, {}).content_hash);
   EXPECT_NE(make_patches(std::vector{image, other}, {}).content_hash,
             make_patches(std::vector{image}, {}).content_hash);
+}
+
+TEST(Patches, EveryFrameOfASliceCountsForTheHash) {
+  const Size size{32, 32};
+  EXPECT_NE(make_patches(std::vector{flat(size, 1), flat(size, 2)}, {}).content_hash,
+            make_patches(std::vector{flat(size, 1), flat(size, 3)}, {}).content_hash);
 }
 
 }  // namespace

@@ -1,19 +1,17 @@
 #include "media/resize.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "core/check.h"
 
-// Two passes, along the width into bytes, then along the height. Both are sums of byte vectors with
-// int16 weights, kLanes sums at a time: the vertical pass finds its vectors in the rows as they
-// are, the horizontal one in a band of kLanes rows turned on its side.
+// Two passes, along the width into bytes, then along the height. Both are the same sums of byte
+// vectors with int16 weights: the vertical pass finds its vectors in the rows as they are, the
+// horizontal one in a tile of the picture turned on its side.
 
 namespace qvl {
 namespace {
 
-constexpr size_t kLanes = 16;
 constexpr size_t kChannels = 3;
 
 double cubic(double x) {
@@ -24,23 +22,17 @@ double cubic(double x) {
   return 0;
 }
 
-/// For each output position of one axis: output = Σ_j weights[j] · input[first + j] / 2^precision.
+/// For each output position of one axis.
 struct Filter {
-  struct Window {
-    int first;
-    int count;
-    const int16_t* weights;
-  };
-
   std::vector<int> first;
   std::vector<int> count;
   std::vector<int16_t> weights;  ///< [out, stride]
   int stride = 0;
   int precision = 0;
 
-  Window window(int out) const {
+  FilterWindow window(int out) const {
     const auto i = static_cast<size_t>(out);
-    return {first[i], count[i], weights.data() + i * static_cast<size_t>(stride)};
+    return {first[i], count[i], weights.data() + i * static_cast<size_t>(stride), precision};
   }
 };
 
@@ -89,87 +81,75 @@ Filter make_filter(int in, int out) {
   return filter;
 }
 
-/// Lanes sums side by side; the vector of input j starts at src + j·stride.
-template <size_t Lanes>
-void weigh(const uint8_t* src, size_t stride, const Filter::Window& window, int precision,
-           uint8_t* out) {
-  std::array<int32_t, Lanes> sums;
-  sums.fill(1 << (precision - 1));
-  for (int j = 0; j < window.count; ++j, src += stride) {
-    const int16_t weight = window.weights[j];
-    for (size_t lane = 0; lane < Lanes; ++lane) sums[lane] += int16_t{src[lane]} * weight;
-  }
-  for (size_t lane = 0; lane < Lanes; ++lane) {
-    out[lane] = static_cast<uint8_t>(std::clamp(sums[lane] >> precision, 0, 255));
-  }
+Image empty_image(Size size) {
+  Image image;
+  image.size = size;
+  image.rgb.resize(static_cast<size_t>(size.pixels()) * kChannels);
+  return image;
 }
 
-Image resize_width(const Image& in, int width) {
+/// Columns of the output that a tile has: few enough that the tile stays in a core's second cache
+/// for all but the strongest reductions.
+constexpr int kTileWidth = 128;
+
+Image resize_width(const Image& in, int width, const PixelKernels& kernels) {
   const Filter filter = make_filter(in.size.width, width);
-  Image out;
-  out.size = {in.size.height, width};
-  out.rgb.resize(static_cast<size_t>(out.size.pixels()) * kChannels);
+  Image out = empty_image({in.size.height, width});
   const auto height = static_cast<size_t>(in.size.height);
   const size_t in_stride = static_cast<size_t>(in.size.width) * kChannels;
   const size_t out_stride = static_cast<size_t>(width) * kChannels;
-  std::vector<uint8_t> band(in_stride * kLanes);  // [in width, channel, row]
-  std::array<uint8_t, kChannels * kLanes> column;
-  for (size_t y = 0; y < height; y += kLanes) {
-    // A band that would pass the lower edge repeats the last row.
-    std::array<const uint8_t*, kLanes> from;
-    std::array<uint8_t*, kLanes> to;
-    for (size_t row = 0; row < kLanes; ++row) {
-      const size_t at = std::min(y + row, height - 1);
-      from[row] = in.rgb.data() + at * in_stride;
-      to[row] = out.rgb.data() + at * out_stride;
-    }
-    for (size_t i = 0; i < in_stride; ++i) {
-      for (size_t row = 0; row < kLanes; ++row) band[i * kLanes + row] = from[row][i];
-    }
-    for (int x = 0; x < width; ++x) {
-      const Filter::Window window = filter.window(x);
-      const uint8_t* src = band.data() + static_cast<size_t>(window.first) * kChannels * kLanes;
-      for (size_t c = 0; c < kChannels; ++c) {
-        weigh<kLanes>(src + c * kLanes, kChannels * kLanes, window, filter.precision,
-                      column.data() + c * kLanes);
+  const size_t rows = kernels.turned_rows;
+  const size_t pixel = kChannels * rows;  // a turned pixel: [channel, row]
+  std::vector<uint8_t> turned;
+  std::vector<uint8_t> sums(kTileWidth * pixel);
+  std::vector<const uint8_t*> from(rows);
+  std::vector<uint8_t*> to(rows);
+  for (size_t y = 0; y < height; y += rows) {
+    for (int left = 0; left < width; left += kTileWidth) {
+      const int right = std::min(left + kTileWidth, width);
+      const FilterWindow last = filter.window(right - 1);
+      const int first = filter.window(left).first;
+      const auto in_bytes = static_cast<size_t>(last.first + last.count - first) * kChannels;
+      const auto out_bytes = static_cast<size_t>(right - left) * kChannels;
+      // Rows below the lower edge repeat the last one.
+      for (size_t row = 0; row < rows; ++row) {
+        const size_t at = std::min(y + row, height - 1);
+        from[row] = in.rgb.data() + at * in_stride + static_cast<size_t>(first) * kChannels;
+        to[row] = out.rgb.data() + at * out_stride + static_cast<size_t>(left) * kChannels;
       }
-      for (size_t row = 0; row < kLanes; ++row) {
-        for (size_t c = 0; c < kChannels; ++c)
-          to[row][x * kChannels + c] = column[c * kLanes + row];
+      turned.resize(std::max(turned.size(), in_bytes * rows));
+      kernels.rows_to_columns(from.data(), in_bytes, turned.data());
+      for (int x = left; x < right; ++x) {
+        const FilterWindow window = filter.window(x);
+        kernels.weigh(turned.data() + static_cast<size_t>(window.first - first) * pixel, pixel,
+                      window, pixel, sums.data() + static_cast<size_t>(x - left) * pixel);
       }
+      kernels.columns_to_rows(sums.data(), out_bytes, to.data());
     }
   }
   return out;
 }
 
-Image resize_height(const Image& in, int height) {
+Image resize_height(const Image& in, int height, const PixelKernels& kernels) {
   const Filter filter = make_filter(in.size.height, height);
-  Image out;
-  out.size = {height, in.size.width};
-  out.rgb.resize(static_cast<size_t>(out.size.pixels()) * kChannels);
+  Image out = empty_image({height, in.size.width});
   const size_t stride = static_cast<size_t>(in.size.width) * kChannels;
   for (int y = 0; y < height; ++y) {
-    const Filter::Window window = filter.window(y);
-    const uint8_t* src = in.rgb.data() + static_cast<size_t>(window.first) * stride;
-    uint8_t* row = out.rgb.data() + static_cast<size_t>(y) * stride;
-    size_t i = 0;
-    for (; i + kLanes <= stride; i += kLanes) {
-      weigh<kLanes>(src + i, stride, window, filter.precision, row + i);
-    }
-    for (; i < stride; ++i) weigh<1>(src + i, stride, window, filter.precision, row + i);
+    const FilterWindow window = filter.window(y);
+    kernels.weigh(in.rgb.data() + static_cast<size_t>(window.first) * stride, stride, window,
+                  stride, out.rgb.data() + static_cast<size_t>(y) * stride);
   }
   return out;
 }
 
 }  // namespace
 
-Image resize_bicubic(const Image& image, Size size) {
+Image resize_bicubic(Image image, Size size, const PixelKernels& kernels) {
   require(image.size.height > 0 && image.size.width > 0 && size.height > 0 && size.width > 0,
           "resize of or to an empty picture");
-  if (image.size == size) return image;
-  if (image.size.width == size.width) return resize_height(image, size.height);
-  if (image.size.height == size.height) return resize_width(image, size.width);
-  return resize_height(resize_width(image, size.width), size.height);
+  if (image.size.width != size.width) image = resize_width(image, size.width, kernels);
+  if (image.size.height != size.height) image = resize_height(image, size.height, kernels);
+  return image;
 }
 
 }  // namespace qvl

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+
 #include "media/media_test_support.h"
 
 namespace qvl {
@@ -69,8 +72,93 @@ TEST(Resize, IsBitEqualToTorchvisionOnRandomSizes) {
   ASSERT_GE(samples["cases"].size(), 300U);
   for (const nlohmann::json& sample : samples["cases"]) {
     const Image in = noise({sample[0], sample[1]}, sample[4]);
-    const Image out = resize_bicubic(in, {sample[2], sample[3]});
-    EXPECT_EQ(crc32(out.rgb), sample[5].get<uint32_t>()) << sample.dump();
+    for (const PixelKernels* kernels : supported_pixel_kernels()) {
+      const Image out = resize_bicubic(in, {sample[2], sample[3]}, *kernels);
+      EXPECT_EQ(crc32(out.rgb), sample[5].get<uint32_t>()) << kernels->name << sample.dump();
+    }
+  }
+}
+
+/// Sums of one axis in the order of the definition, for a kernel to be compared with.
+Row weighed(const Row& src, size_t stride, const FilterWindow& window, size_t bytes) {
+  Row out(bytes);
+  for (size_t i = 0; i < bytes; ++i) {
+    int64_t sum = int64_t{1} << (window.precision - 1);
+    for (int j = 0; j < window.count; ++j) sum += int64_t{src[i + j * stride]} * window.weights[j];
+    out[i] = static_cast<uint8_t>(std::clamp<int64_t>(sum >> window.precision, 0, 255));
+  }
+  return out;
+}
+
+TEST(Resize, EveryInstructionSetWeighsAsTheDefinitionDoes) {
+  std::mt19937 random(1);
+  const auto between = [&](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  for (const PixelKernels* kernels : supported_pixel_kernels()) {
+    for (int round = 0; round < 2000; ++round) {
+      const auto bytes = static_cast<size_t>(between(1, 200));
+      const size_t stride = bytes + static_cast<size_t>(between(0, 3));
+      const int count = between(0, 33);
+      const int precision = between(1, 22);
+      // As large as they may be without the sum passing 32 bits, so that results are clamped.
+      const int largest = std::min(32'767, (1 << 30) / 255 / std::max(count, 1));
+      std::vector<int16_t> weights;
+      for (int j = 0; j < count; ++j) {
+        weights.push_back(static_cast<int16_t>(between(-largest, largest)));
+      }
+      Row src(static_cast<size_t>(std::max(count - 1, 0)) * stride + bytes);
+      for (uint8_t& byte : src) byte = static_cast<uint8_t>(between(0, 255));
+      const FilterWindow window{0, count, weights.data(), precision};
+      Row out(bytes);
+      kernels->weigh(src.data(), stride, window, bytes, out.data());
+      ASSERT_EQ(out, weighed(src, stride, window, bytes))
+          << kernels->name << ", " << bytes << " bytes, " << count << " inputs, precision "
+          << precision;
+    }
+  }
+}
+
+TEST(Resize, EveryInstructionSetTurnsRowsIntoColumnsAndBack) {
+  for (const PixelKernels* kernels : supported_pixel_kernels()) {
+    const size_t rows = kernels->turned_rows;
+    for (const size_t bytes : {1, 3, 15, 16, 17, 31, 48, 99}) {
+      const Row source = noise({static_cast<int>(rows), static_cast<int>(bytes)}, 3).rgb;
+      Row columns(bytes * rows);
+      Row back(bytes * rows);
+      std::vector<const uint8_t*> from;
+      std::vector<uint8_t*> to;
+      for (size_t row = 0; row < rows; ++row) {
+        from.push_back(source.data() + row * bytes);
+        to.push_back(back.data() + row * bytes);
+      }
+      kernels->rows_to_columns(from.data(), bytes, columns.data());
+      for (size_t row = 0; row < rows; ++row) {
+        for (size_t i = 0; i < bytes; ++i) {
+          ASSERT_EQ(columns[i * rows + row], source[row * bytes + i])
+              << kernels->name << ", " << bytes << " bytes, row " << row << ", byte " << i;
+        }
+      }
+      kernels->columns_to_rows(columns.data(), bytes, to.data());
+      ASSERT_EQ(back, Row(source.begin(), source.begin() + static_cast<ptrdiff_t>(bytes * rows)))
+          << kernels->name << ", " << bytes << " bytes";
+    }
+  }
+}
+
+TEST(Resize, EveryInstructionSetGivesTheSameBits) {
+  std::mt19937 random(2);
+  const auto side = [&](int most) { return std::uniform_int_distribution<int>(1, most)(random); };
+  for (uint32_t round = 0; round < 60; ++round) {
+    const Image in = noise({side(200), side(700)}, round);
+    const Size size{side(200), side(700)};
+    const std::vector<const PixelKernels*> all = supported_pixel_kernels();
+    const Image plain = resize_bicubic(in, size, *all.front());
+    for (const PixelKernels* kernels : all) {
+      ASSERT_EQ(resize_bicubic(in, size, *kernels).rgb, plain.rgb)
+          << kernels->name << ": " << in.size.width << "x" << in.size.height << " to " << size.width
+          << "x" << size.height;
+    }
   }
 }
 

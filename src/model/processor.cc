@@ -101,26 +101,26 @@ Result<Processor> Processor::load(const ModelFiles& model, const ProcessorOption
   return processor;
 }
 
-Result<MediaItem> Processor::scaled(const Image& image, const ImageOptions& options) const {
+Result<MediaItem> Processor::scaled(Image image, const ImageOptions& options) const {
   const ProcessorConfig& c = image_config_;
   const Result<Size> size =
       scaled_size(image.size, within_edge(options, max_image_edge_), image_budgets_);
   if (!size) return size.error();
-  const Image resized = resize_bicubic(image, *size);
   MediaItem item;
   item.source = image.size;
-  item.patches = make_patches({&resized, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
+  image = resize_bicubic(std::move(image), *size);
+  item.patches = make_patches({&image, 1}, {c.patch_size, c.temporal_patch_size, c.merge_size});
   return item;
 }
 
 Result<MediaItem> Processor::image(std::span<const uint8_t> bytes, const ImageLimits& limits,
                                    MediaTimings& timings, const ImageOptions& options) const {
   const Stopwatch decode;
-  const Result<Image> image = decode_image(bytes, limits);
+  Result<Image> image = decode_image(bytes, limits);
   if (!image) return image.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
-  Result<MediaItem> item = scaled(*image, options);
+  Result<MediaItem> item = scaled(std::move(*image), options);
   timings.resize_ms += resize.ms();
   return item;
 }
@@ -128,11 +128,11 @@ Result<MediaItem> Processor::image(std::span<const uint8_t> bytes, const ImageLi
 Result<MediaItem> Processor::image(const std::string& path, MediaTimings& timings,
                                    const ImageOptions& options) const {
   const Stopwatch decode;
-  const Result<Image> image = load_image(path);
+  Result<Image> image = load_image(path);
   if (!image) return image.error();
   timings.decode_ms += decode.ms();
   const Stopwatch resize;
-  Result<MediaItem> item = scaled(*image, options);
+  Result<MediaItem> item = scaled(std::move(*image), options);
   if (!item) return Error{item.error().code, item.error().detail, path};
   timings.resize_ms += resize.ms();
   return item;
@@ -151,7 +151,7 @@ Result<MediaItem> Processor::frames(const std::string& folder, double fps,
                          c.temporal_patch_size, pixel_budget(c));
   if (!size) return Error{size.error().code, size.error().detail, folder};
   const Size source = video->frames[0].size;
-  for (Image& frame : video->frames) frame = resize_bicubic(frame, *size);
+  for (Image& frame : video->frames) frame = resize_bicubic(std::move(frame), *size);
   MediaItem item;
   item.kind = MediaKind::video;
   item.source = source;

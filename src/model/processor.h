@@ -65,7 +65,7 @@ class Processor {
   int64_t max_patches() const;
 
  private:
-  Result<MediaItem> scaled(const Image& image, const ImageOptions& options) const;
+  Result<MediaItem> scaled(Image image, const ImageOptions& options) const;
 
   Processor(Tokenizer tokenizer, ChatTemplate chat_template, const ModelConfig& config)
       : tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)), config_(config) {}
