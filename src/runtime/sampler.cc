@@ -279,9 +279,9 @@ void Sampler::rank(size_t count) {
   }
 }
 
-/// Weights are summed in the order of the tokens while nothing but the temperature has come before,
-/// else by rank; so is the draw. A sum whose last bits would decide is no certain one where tokens
-/// behind the candidates are part of it.
+/// Weights are summed in the order of the candidates, by rank once a filter has ranked them; the
+/// draw goes by rank, so that a few tokens decide it. Where tokens behind the candidates take part,
+/// there is a token only if all sums within the bounds give the same.
 std::optional<int32_t> Sampler::draw(const SamplingParams& params, uint64_t index,
                                      const Rest& rest) {
   const double best = std::min_element(candidates_.begin(), candidates_.end(), ranks_before)->logit;
