@@ -136,6 +136,8 @@ class LoadMeter {
       request.prompt_tokens.push_back(
           static_cast<int32_t>(random_() % static_cast<uint64_t>(vocab_size_)));
     }
+    request.sampling = options_->sampling;
+    request.sampling.seed = submitted_++;
     request.sampling.max_tokens = output_tokens;
     request.sampling.ignore_eos = true;
     const Result<RequestId> id = engine_->submit(std::move(request));
@@ -146,6 +148,7 @@ class LoadMeter {
   int64_t vocab_size_;
   const LoadOptions* options_;
   Status status_;
+  uint64_t submitted_ = 0;
   std::mt19937_64 random_{1};
 };
 

@@ -38,7 +38,8 @@ struct LoadOptions {
   std::vector<int64_t> concurrency = {1, 2, 4, 8, 16};
   int64_t input_tokens = 128;
   int64_t output_tokens = 64;
-  int rounds = 3;  ///< per level; each submits as many requests as run at the same time
+  SamplingParams sampling;  ///< of every request; but for seed, length and ends
+  int rounds = 3;           ///< per level; each submits as many requests as run at the same time
   /// Milliseconds from some moment on.
   std::function<double()> now_ms = [watch = Stopwatch()] { return watch.ms(); };
 };

@@ -56,5 +56,13 @@ TEST(LoadBench, ARequestThatDoesNotFitIsAnError) {
   EXPECT_NE(bench.error().message().find("10000"), std::string::npos) << bench.error().message();
 }
 
+TEST(LoadBench, RequestsAreSampledAsAskedFor) {
+  const auto engine = make_fake_engine({.kv_pages = 64}, {});
+  const Result<LoadBench> bench =
+      measure_load(*engine, 1000, {.concurrency = {1}, .sampling = {.temperature = 9}}, {});
+  ASSERT_FALSE(bench);
+  EXPECT_NE(bench.error().message().find("found 9"), std::string::npos) << bench.error().message();
+}
+
 }  // namespace
 }  // namespace qvl

@@ -132,9 +132,11 @@ int bench_model(const EngineBenchFlags& flags) {
   }
   const std::string command = fmt::format(
       "qvl bench engine {} --load-format {} --concurrency {} --input-len {} "
-      "--output-len {} --rounds {} --max-num-batched-tokens {} --device {}",
+      "--output-len {} --temperature {} --top-k {} --top-p {} --rounds {} "
+      "--max-num-batched-tokens {} --device {}",
       flags.engine.model, flags.engine.load_format, fmt::join(flags.load.concurrency, ","),
-      flags.load.input_tokens, flags.load.output_tokens, flags.load.rounds,
+      flags.load.input_tokens, flags.load.output_tokens, flags.load.sampling.temperature,
+      flags.load.sampling.top_k, flags.load.sampling.top_p, flags.load.rounds,
       flags.max_num_batched_tokens, flags.engine.backend);
   return deliver(flags, load_bench_json(bench, flags.engine.model, provenance(flags, command)),
                  load_bench_table(bench));
@@ -162,6 +164,11 @@ void add_bench_engine(CLI::App& bench_app, int& exit_code) {
   app.add_option("--output-len", flags->load.output_tokens, "tokens per answer")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
       ->capture_default_str();
+  app.add_option("--temperature", flags->load.sampling.temperature,
+                 "of every request, with MODEL; 0: the most likely tokens")
+      ->capture_default_str();
+  app.add_option("--top-k", flags->load.sampling.top_k, "the same; 0: all")->capture_default_str();
+  app.add_option("--top-p", flags->load.sampling.top_p, "the same")->capture_default_str();
   app.add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
                  "rows of one step, with MODEL")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))

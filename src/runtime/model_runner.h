@@ -134,18 +134,22 @@ class ModelRunner final : public Runner {
                      text_.logits(owner_.backend, roles, owner_.place_rows(rows), workspace_));
   }
 
-  void compute(RowRoles roles, Vec<const int32_t> rows) override {
-    if (feature_rows_of_step_.empty() && owner_.replay(host_lists(), roles_, rows)) return;
-    if (roles_.rows() > 0) run(nullptr);
-    if (rows.size > 0) {
-      owner_.choose(text_.logits(owner_.backend, roles, owner_.place_rows(rows), workspace_));
+  void compute(RowRoles roles, Vec<const int32_t> rows,
+               Vec<const CandidateRequest> wanted) override {
+    if (!feature_rows_of_step_.empty() || !owner_.replay(host_lists(), roles_, rows)) {
+      if (roles_.rows() > 0) run(nullptr);
+      if (rows.size > 0) {
+        owner_.choose(text_.logits(owner_.backend, roles, owner_.place_rows(rows), workspace_));
+      }
     }
+    owner_.rank(workspace_.logits, wanted);
   }
   void wait() override { owner_.wait(); }
   bool is_asynchronous() const override { return Owner::kAsynchronous; }
   std::optional<int32_t> greedy_token(int64_t row) const override {
     return owner_.greedy_token(row);
   }
+  const Candidates* candidates(int64_t index) const override { return owner_.candidates(index); }
   Vec<const float> logits_row(int64_t row) override {
     return owner_.logits_row(workspace_.logits, row);
   }

@@ -30,6 +30,8 @@ struct HostMemory {
   static Vec<const int32_t> place_rows(Vec<const int32_t> rows) { return rows; }
   static void choose(Mat<const float>) {}
   static std::optional<int32_t> greedy_token(int64_t) { return std::nullopt; }
+  static void rank(Mat<const float>, Vec<const CandidateRequest>) {}
+  static const Candidates* candidates(int64_t) { return nullptr; }
   static Vec<const float> logits_row(Mat<const float> logits, int64_t row) {
     return {logits.row(row), logits.cols};
   }

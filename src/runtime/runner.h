@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "kernels/candidates.h"
 #include "model/model_files.h"
 #include "model/text.h"
 #include "model/vision.h"
@@ -37,14 +38,18 @@ class Runner {
   virtual Mat<const float> logits(RowRoles roles, Vec<const int32_t> rows) = 0;
 
   /// Runs the prepared chunks and works out the logits of `rows`: a whole step without its details.
-  /// Done when wait() returns.
-  virtual void compute(RowRoles roles, Vec<const int32_t> rows) = 0;
+  /// `wanted` are candidates of these logits, if the device ranks them itself. Done when wait()
+  /// returns.
+  virtual void compute(RowRoles roles, Vec<const int32_t> rows,
+                       Vec<const CandidateRequest> wanted) = 0;
   virtual void wait() = 0;
   /// True if calls return while a device still works; no thread is needed to plan beside it.
   virtual bool is_asynchronous() const = 0;
   /// Of compute(): the token with the largest of the logits of its row `row`, of equal ones the
   /// first, below EngineConfig::token_limit, if the device has found it; -1 if no logit is finite.
   virtual std::optional<int32_t> greedy_token(int64_t row) const = 0;
+  /// Of compute(): what was wanted at `index`; null if the device does not rank.
+  virtual const Candidates* candidates(int64_t index) const = 0;
   /// Logits of row `row` of compute(); valid until the next call.
   virtual Vec<const float> logits_row(int64_t row) = 0;
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/cuda.h"
-#include "kernels/greedy.h"
+#include "kernels/candidates.h"
 #include "kernels/staging.h"
 #include "runtime/model_runner.h"
 
@@ -24,6 +24,11 @@ std::vector<int64_t> graph_rows(int64_t most) {
   for (int64_t n = 1; n < most; n = n < 32 ? n * 2 : n + n / 32 * 16) rows.push_back(n);
   rows.push_back(most);
   return rows;
+}
+
+template <class T>
+constexpr int64_t bytes_of() {
+  return static_cast<int64_t>(sizeof(T));
 }
 
 /// A GPU with what it borrows.
@@ -80,10 +85,15 @@ class CudaOwner {
     rows_ = memory_.take<int32_t>(rows);
     in_order_ = memory_.take<int32_t>(rows);
     tokens_ = memory_.take<int32_t>(rows);
+    maxima_ = make_mat(memory_.take<LogitKey>(rows * kLogitGroups), rows, kLogitGroups);
+    requests_ = memory_.take<CandidateRequest>(rows);
+    sums_ = memory_.take<double>(rows * kCandidateSums);
+    ranked_ = memory_.take<Candidates>(rows);
     std::vector<int32_t> order(static_cast<size_t>(rows));
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
     upload(backend, in_order_, order.data(), rows * 4);
     chosen_ = make_pinned(rows * 4);
+    candidates_ = make_pinned(rows * bytes_of<Candidates>());
     row_ = make_pinned(model.text.vocab_size * 4);
     const int64_t vocab = model.text.vocab_size;
     limit_ = config.token_limit > 0 ? std::min(config.token_limit, vocab) : vocab;
@@ -138,12 +148,30 @@ class CudaOwner {
 
   /// Greedy tokens of all rows, on their way to the host.
   void choose(Mat<const float> logits) {
-    greedy_tokens(backend, logits, limit_, {tokens_, logits.rows});
+    group_maxima(backend, logits, limit_, maxima_);
+    greedy_tokens(backend, maxima_, {tokens_, logits.rows});
     check(cudaMemcpyAsync(chosen_.get(), tokens_, static_cast<size_t>(logits.rows) * 4,
                           cudaMemcpyDeviceToHost, backend.stream));
   }
   std::optional<int32_t> greedy_token(int64_t row) const {
     return reinterpret_cast<const int32_t*>(chosen_.get())[row];
+  }
+
+  /// Candidates of rows that choose() has seen, on their way to the host.
+  void rank(Mat<const float> logits, Vec<const CandidateRequest> wanted) {
+    if (wanted.size == 0) return;
+    require(wanted.size <= maxima_.rows, "rows of candidates");
+    upload(backend, requests_, wanted.data, wanted.size * bytes_of<CandidateRequest>());
+    const bool wants_sums =
+        std::any_of(wanted.begin(), wanted.end(), [](const auto& r) { return r.wants_sum(); });
+    rank_candidates(backend, logits, limit_, maxima_, {requests_, wanted.size},
+                    {sums_, wants_sums ? wanted.size * kCandidateSums : 0}, {ranked_, wanted.size});
+    check(cudaMemcpyAsync(candidates_.get(), ranked_,
+                          static_cast<size_t>(wanted.size) * sizeof(Candidates),
+                          cudaMemcpyDeviceToHost, backend.stream));
+  }
+  const Candidates* candidates(int64_t index) const {
+    return reinterpret_cast<const Candidates*>(candidates_.get()) + index;
   }
 
   Vec<const float> logits_row(Mat<const float> logits, int64_t row) {
@@ -177,7 +205,12 @@ class CudaOwner {
             .head_dim = model.text.head_dim};
   }
   static int64_t list_bytes(const StepCapacity& capacity) {
-    return StepLists::device_bytes(capacity) + 3 * Arena::padded(capacity.decode_rows * 4);
+    const int64_t rows = capacity.decode_rows;
+    return StepLists::device_bytes(capacity) + 3 * Arena::padded(rows * 4) +
+           Arena::padded(rows * kLogitGroups * bytes_of<LogitKey>()) +
+           Arena::padded(rows * bytes_of<CandidateRequest>()) +
+           Arena::padded(rows * kCandidateSums * bytes_of<double>()) +
+           Arena::padded(rows * bytes_of<Candidates>());
   }
 
   CudaDeviceInfo info_;
@@ -192,7 +225,12 @@ class CudaOwner {
   int32_t* rows_ = nullptr;      // of logits, for steps without a graph
   int32_t* in_order_ = nullptr;  // 0, 1, 2, …
   int32_t* tokens_ = nullptr;
+  Mat<LogitKey> maxima_;  // of the step's logits
+  CandidateRequest* requests_ = nullptr;
+  double* sums_ = nullptr;
+  Candidates* ranked_ = nullptr;
   PinnedMemory chosen_;
+  PinnedMemory candidates_;
   PinnedMemory row_;
   int64_t limit_ = 0;
   bool eager_ = false;

@@ -1,5 +1,6 @@
 #include "runtime/runner_device.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -38,8 +39,12 @@ class RunnerDevice final : public Device {
     has_rows_ = !step.chunks.empty();
     jobs_.assign(step.samples.begin(), step.samples.end());
     logits_rows_.clear();
+    wanted_.clear();
     for (const SampleJob& job : jobs_) {
       for (int64_t i = 0; i < job.rows; ++i) {
+        if (needs_candidates(job, i)) {
+          wanted_.push_back(candidates_for(*job.params, static_cast<int64_t>(logits_rows_.size())));
+        }
         logits_rows_.push_back(static_cast<int32_t>(job.row + i));
       }
     }
@@ -101,7 +106,8 @@ class RunnerDevice final : public Device {
     if (!pictures_.empty()) runner_->begin_vision(pictures_);
     if (vision_layers_ > 0) runner_->advance_vision(vision_layers_);
     if (has_rows_) {
-      runner_->compute(sampled_, {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())});
+      runner_->compute(sampled_, {logits_rows_.data(), static_cast<int64_t>(logits_rows_.size())},
+                       {wanted_.data(), static_cast<int64_t>(wanted_.size())});
     }
   }
 
@@ -109,6 +115,17 @@ class RunnerDevice final : public Device {
     runner_->wait();
     result_.vision_ms = vision_layers_ > 0 ? runner_->vision_ms() : 0;
     result_.text_ms = begun_.ms() - result_.vision_ms;
+  }
+
+  static bool may_end(const SampleJob& job, int64_t i) {
+    return job.sequence->generated() + i >= job.params->min_tokens;
+  }
+  /// Whether the device's greedy token is the answer to row `i` of the job.
+  static bool is_greedy(const SampleJob& job, int64_t i) {
+    return !job.hash_logits && takes_largest(*job.params) && may_end(job, i);
+  }
+  static bool needs_candidates(const SampleJob& job, int64_t i) {
+    return !job.hash_logits && !is_greedy(job, i);
   }
 
   /// Tokens for one sequence, from row `row` of the logits on, as long as the drafts are right.
@@ -127,24 +144,41 @@ class RunnerDevice final : public Device {
                               .prompt = s.prompt(),
                               .generated = answer.first(generated),
                               .allowed = allowed_,
-                              .may_end = static_cast<int64_t>(generated) >= job.params->min_tokens};
-      Sample sample = choose_one(job, row + i, state);
+                              .may_end = may_end(job, i)};
+      Sample sample = choose_one(job, i, row + i, state);
       const int32_t token = sample.token;
       result_.tokens.push_back(std::move(sample));
       if (i + 1 == job.rows || token != job.drafts[static_cast<size_t>(i)]) return i + 1;
     }
   }
 
-  Sample choose_one(const SampleJob& job, int64_t row, const SampleState& state) {
-    if (!job.hash_logits && takes_largest(*job.params) && state.may_end) {
+  /// For row `i` of the job, `row` of the logits. Which way the token is found follows from the row
+  /// and its request alone.
+  Sample choose_one(const SampleJob& job, int64_t i, int64_t row, const SampleState& state) {
+    if (is_greedy(job, i)) {
       if (const std::optional<int32_t> token = runner_->greedy_token(row)) {
         return {.token = *token};
+      }
+    } else if (const Candidates* const ranked = candidates_of(row)) {
+      SampleState below_limit = state;
+      below_limit.allowed = {};  // the device has ranked no others
+      if (std::optional<Sample> sample = sampler_.sample(*ranked, *job.params, below_limit)) {
+        return std::move(*sample);
       }
     }
     const Vec<const float> logits = runner_->logits_row(row);
     Sample sample = sampler_.sample(logits, *job.params, state);
     if (job.hash_logits) sample.logits_hash = logits_hash(logits);
     return sample;
+  }
+
+  /// Null if none were asked for or the device does not rank.
+  const Candidates* candidates_of(int64_t row) const {
+    const auto wanted =
+        std::lower_bound(wanted_.begin(), wanted_.end(), row,
+                         [](const CandidateRequest& r, int64_t of) { return r.row < of; });
+    if (wanted == wanted_.end() || wanted->row != row) return nullptr;
+    return runner_->candidates(wanted - wanted_.begin());
   }
 
   std::unique_ptr<Runner> runner_;
@@ -158,6 +192,7 @@ class RunnerDevice final : public Device {
   bool has_rows_ = false;
   std::vector<SampleJob> jobs_;
   std::vector<int32_t> logits_rows_;
+  std::vector<CandidateRequest> wanted_;  // in order of their rows
   RowRoles sampled_;
   StepResult result_;
   Stopwatch begun_;

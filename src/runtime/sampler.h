@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/view.h"
+#include "kernels/candidates.h"
 #include "qvl/request.h"
 
 namespace qvl {
@@ -47,6 +49,9 @@ struct SampleState {
   bool may_end = true;  ///< false: tokens that end the answer are not allowed
 };
 
+/// What Sampler::sample wants to know of row `row` of the logits.
+CandidateRequest candidates_for(const SamplingParams& params, int64_t row);
+
 class Sampler {
  public:
   /// Buffers for `vocab_size` logits.
@@ -57,23 +62,46 @@ class Sampler {
   /// params.seed and state.index alone.
   Sample sample(Vec<const float> logits, const SamplingParams& params, const SampleState& state);
 
+  /// The same token, with logprobs that differ by rounding alone, from the candidates of the row
+  /// that candidates_for() asks for; nothing if they leave it open. Tokens beyond the limit of the
+  /// candidates are not allowed.
+  std::optional<Sample> sample(const Candidates& row, const SamplingParams& params,
+                               const SampleState& state);
+
  private:
-  struct Candidate {
-    float logit;
-    int32_t token;
+  /// What is known of tokens that rank behind candidates_.
+  struct Rest {
+    bool is_empty = true;
+    double least = 0;  ///< bounds of the sum of their weights
+    double most = 0;
   };
-  static bool better(const Candidate& a, const Candidate& b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+  /// What is known of tokens that are not among a row's candidates.
+  struct Outside {
+    float bound = 0;            ///< of their logits after biases and penalties
+    size_t changed = 0;         ///< at most so many are forbidden, biased or penalised
+    std::vector<float> raised;  ///< bounds of those that a bias raises
+  };
+
+  bool is_in_vocabulary(int32_t token) const {
+    return token >= 0 && static_cast<size_t>(token) < marks_.size();
   }
-
-  /// Adds the biases and takes the penalties off the logits of candidates_, which are in order of
-  /// their tokens.
+  TokenLogit* find(int32_t token);
+  /// Takes out the tokens that end the answer. Returns how many there may be.
+  size_t forbid_end(const SamplingParams& params);
+  /// Adds the biases and takes off the penalties; candidates_ are in order of their tokens.
   void adjust(const SamplingParams& params, const SampleState& state);
-  Candidate* find(int32_t token);
-  int32_t draw(const SamplingParams& params, uint64_t index);
+  /// The same of candidates in any order. False: the others may have any logit.
+  bool adjust_candidates(const SamplingParams& params, const SampleState& state);
+  Rest rest_behind(size_t known, const Candidates& row, const SamplingParams& params,
+                   const SampleState& state) const;
+  std::optional<int32_t> draw(const SamplingParams& params, uint64_t index, const Rest& rest);
+  void rank(size_t count);
 
-  std::vector<Candidate> candidates_;
-  std::vector<uint32_t> counts_;  ///< [vocab_size]; zero between calls
+  std::vector<TokenLogit> candidates_;
+  size_t ranked_ = 0;            ///< the first of candidates_ that are its best, in order
+  std::vector<uint32_t> marks_;  ///< [vocab_size]; zero between calls
+  std::vector<uint32_t> seen_;   ///< of a row's candidates
+  Outside outside_;
 };
 
 }  // namespace qvl

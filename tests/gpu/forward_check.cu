@@ -15,9 +15,9 @@
 #include "core/clock.h"
 #include "core/cuda.h"
 #include "io/dummy.h"
+#include "kernels/candidates.h"
 #include "kernels/device_lists.h"
 #include "kernels/features.h"
-#include "kernels/greedy.h"
 #include "kernels/rope.h"
 #include "kernels/staging.h"
 #include "kernels/transfer.h"
@@ -316,6 +316,7 @@ class Forward {
         lists_(capacity(), work_memory_),
         sampled_(work_memory_.take<int32_t>(1)),
         token_(work_memory_.take<int32_t>(1)),
+        maxima_(make_mat(work_memory_.take<LogitKey>(kLogitGroups), int64_t{1}, kLogitGroups)),
         chosen_(make_pinned(4)) {
     for (int64_t i = 0; i < kMaxRows; ++i) {
       tokens_.push_back(static_cast<int32_t>(i * 7919 % config.text.vocab_size));
@@ -551,7 +552,8 @@ class Forward {
     upload(bench_.cuda, sampled_, &last, 4);
     const Mat<const float> logits =
         text_.logits(bench_.cuda, {.prompt = 1}, {sampled_, 1}, text_work_);
-    greedy_tokens(bench_.cuda, logits, logits.cols, {token_, 1});
+    group_maxima(bench_.cuda, logits, logits.cols, maxima_);
+    greedy_tokens(bench_.cuda, maxima_, {token_, 1});
     check(cudaMemcpyAsync(chosen_.get(), token_, 4, cudaMemcpyDeviceToHost, bench_.cuda.stream));
   }
   void prefill(int64_t rows, const std::vector<FeatureRows>& features) {
@@ -583,6 +585,7 @@ class Forward {
   StepLists lists_;
   int32_t* sampled_;
   int32_t* token_;
+  Mat<LogitKey> maxima_;
   PinnedMemory chosen_;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
