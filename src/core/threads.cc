@@ -1,7 +1,5 @@
 #include "core/threads.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -10,16 +8,10 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/host.h"
 
 namespace qvl {
 namespace {
-
-int available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
 
 /// A worker spins this often before it sleeps: a decode step starts a parallel loop every few tens
 /// of microseconds, and a futex wake-up costs about as much as the loop itself.
@@ -70,7 +62,7 @@ struct Threads::Pool {
   }
 };
 
-Threads::Threads(int count) : count_(count > 0 ? count : available_cores()) {
+Threads::Threads(int count) : count_(count > 0 ? count : affinity_cores()) {
   pool_ = std::make_unique<Pool>();
   for (int i = 1; i < count_; ++i) pool_->workers.emplace_back([this, i] { pool_->work(i); });
 }

@@ -65,6 +65,7 @@ struct Cuda {
   const DeviceLists* lists = nullptr;           ///< of the step under way
   std::vector<std::byte>* read_back = nullptr;  ///< host memory that holds copies for the host
   Staging* staging = nullptr;                   ///< what is uploaded goes through it; or null
+  Threads* threads = nullptr;                   ///< of the host, to prepare weights; or null
 };
 
 /// The mixture of experts of one engine; num_experts 0: there is none.

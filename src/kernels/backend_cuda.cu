@@ -35,25 +35,33 @@ void carry(const Cuda& cuda, void* to, const void* from, int64_t bytes) {
 
 }  // namespace
 
-Staging::Staging() : memory_(make_pinned(kPartBytes * static_cast<int64_t>(kParts))) {
-  for (CudaEvent& event : read_) event = make_event();
+Staging::Staging(int64_t part_bytes, size_t parts)
+    : part_bytes_(part_bytes), memory_(make_pinned(part_bytes * static_cast<int64_t>(parts))) {
+  for (size_t i = 0; i < parts; ++i) read_.push_back(make_event());
+}
+
+std::byte* Staging::take(int64_t bytes, cudaStream_t stream) {
+  require(bytes <= part_bytes_, "a piece of an upload exceeds a part");
+  if (used_ + bytes > part_bytes_) {
+    check(cudaEventRecord(read_[part_].get(), stream));
+    part_ = (part_ + 1) % read_.size();
+    used_ = 0;
+    check(cudaEventSynchronize(read_[part_].get()));
+  }
+  std::byte* const room = memory_.get() + static_cast<int64_t>(part_) * part_bytes_ + used_;
+  used_ += bytes;
+  return room;
 }
 
 void Staging::copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
   for (int64_t done = 0; done < bytes;) {
-    std::byte* const part = memory_.get() + static_cast<int64_t>(part_) * kPartBytes;
-    const int64_t count = std::min(bytes - done, kPartBytes - used_);
-    std::memcpy(part + used_, static_cast<const std::byte*>(from) + done,
-                static_cast<size_t>(count));
-    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, part + used_,
-                          static_cast<size_t>(count), cudaMemcpyHostToDevice, stream));
+    const int64_t free = part_bytes_ - used_;
+    const int64_t count = std::min(bytes - done, free > 0 ? free : part_bytes_);
+    std::byte* const room = take(count, stream);
+    std::memcpy(room, static_cast<const std::byte*>(from) + done, static_cast<size_t>(count));
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, room, static_cast<size_t>(count),
+                          cudaMemcpyHostToDevice, stream));
     done += count;
-    used_ += count;
-    if (used_ < kPartBytes) continue;
-    check(cudaEventRecord(read_[part_].get(), stream));
-    part_ = (part_ + 1) % kParts;
-    used_ = 0;
-    check(cudaEventSynchronize(read_[part_].get()));
   }
 }
 

@@ -1,8 +1,9 @@
 #include <algorithm>
-#include <vector>
+#include <optional>
 
 #include "kernels/device/products.cuh"
 #include "kernels/linear.h"
+#include "kernels/staging.h"
 #include "kernels/transfer.h"
 
 namespace qvl {
@@ -10,23 +11,17 @@ namespace {
 
 using device::bf16x1;
 
-constexpr int64_t kUploadBytes = 16LL << 20;
-
-int64_t rows_at_once(const LinearDesc& desc) {
-  return std::max<int64_t>(1, kUploadBytes / (desc.in * 2));
-}
-
-/// `count` rows of W as bfloat16.
-void to_half(const LinearDesc& desc, const void* rows, int64_t count, bf16* out) {
-  const int64_t n = count * desc.in;
+/// Elements [first, first + count) of rows of W as bfloat16, to the same place of `out`.
+void to_half(const LinearDesc& desc, const void* rows, int64_t first, int64_t count, bf16* out) {
+  const int64_t end = first + count;
   if (desc.weight == WeightFormat::bf16) {
-    std::copy_n(static_cast<const bf16*>(rows), n, out);
+    std::copy_n(static_cast<const bf16*>(rows) + first, count, out + first);
   } else if (desc.weight == WeightFormat::f16) {
     const auto* const in = static_cast<const f16*>(rows);
-    for (int64_t i = 0; i < n; ++i) out[i] = bf16(static_cast<float>(in[i]));
+    for (int64_t i = first; i < end; ++i) out[i] = bf16(static_cast<float>(in[i]));
   } else {
     const auto* const in = static_cast<const float*>(rows);
-    for (int64_t i = 0; i < n; ++i) out[i] = bf16(in[i]);
+    for (int64_t i = first; i < end; ++i) out[i] = bf16(in[i]);
   }
 }
 
@@ -51,22 +46,32 @@ int64_t packed_bytes(const Cuda&, const LinearDesc& desc) {
 Linear pack_linear(Cuda& cuda, const LinearDesc& desc, RowReader rows, const float* bias,
                    Arena& arena) {
   bf16x1* const packed = arena.take<bf16x1>(desc.out * desc.in);
-  const int64_t step = rows_at_once(desc);
-  std::vector<bf16> host(static_cast<size_t>(std::min(step, desc.out) * desc.in));
+  std::optional<Staging> own;
+  Staging& staging = cuda.staging != nullptr ? *cuda.staging : own.emplace();
+  const int64_t step = std::max<int64_t>(1, staging.part_bytes() / (desc.in * 2));
   const bool alternate = desc.kind == LinearKind::gate_up;
   const int64_t half = desc.out / 2;
+  const auto width = static_cast<size_t>(desc.in * 2);
   for (int64_t part = 0; part < (alternate ? 2 : 1); ++part) {
     const int64_t end = alternate ? (part + 1) * half : desc.out;
     for (int64_t first = part * half; first < end; first += step) {
       const int64_t count = std::min(step, end - first);
-      to_half(desc, rows(first, count), count, host.data());
-      const auto width = static_cast<size_t>(desc.in * 2);
+      const void* const source = rows(first, count);
+      std::byte* const room = staging.take(count * desc.in * 2, cuda.stream);
+      const auto convert = [&](int64_t from, int64_t to, int /*thread*/) {
+        to_half(desc, source, from * desc.in, (to - from) * desc.in, reinterpret_cast<bf16*>(room));
+      };
+      if (cuda.threads != nullptr) {
+        cuda.threads->parallel_for(count, convert);
+      } else {
+        convert(0, count, 0);
+      }
       bf16x1* const to = packed + (alternate ? 2 * (first - part * half) + part : first) * desc.in;
-      check(cudaMemcpy2DAsync(to, alternate ? 2 * width : width, host.data(), width, width,
+      check(cudaMemcpy2DAsync(to, alternate ? 2 * width : width, room, width, width,
                               static_cast<size_t>(count), cudaMemcpyHostToDevice, cuda.stream));
-      check(cudaStreamSynchronize(cuda.stream));
     }
   }
+  if (own) check(cudaStreamSynchronize(cuda.stream));
   return {desc, packed, bias};
 }
 

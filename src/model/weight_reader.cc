@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "core/check.h"
@@ -25,16 +26,14 @@ std::optional<WeightFormat> float_format(DType dtype) {
 
 /// NaN and infinity have all exponent bits set.
 bool all_finite(const void* data, int64_t elements, DType dtype) {
-  uint32_t bad = 0;
-  if (dtype == DType::f32) {
-    const auto* p = static_cast<const uint32_t*>(data);
-    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & 0x7f800000U) == 0x7f800000U ? 1U : 0U;
-  } else {
-    const auto* p = static_cast<const uint16_t*>(data);
-    const uint16_t mask = dtype == DType::bf16 ? 0x7f80 : 0x7c00;
-    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & mask) == mask ? 1U : 0U;
-  }
-  return bad == 0;
+  const auto is_finite = [&]<class Word>(Word mask) {
+    const auto* const p = static_cast<const Word*>(data);
+    Word bad = 0;  // as wide as what is looked at, for the compiler's vectors
+    for (int64_t i = 0; i < elements; ++i) bad |= (p[i] & mask) == mask ? Word{1} : Word{0};
+    return bad == 0;
+  };
+  if (dtype == DType::f32) return is_finite(uint32_t{0x7f800000});
+  return is_finite(dtype == DType::bf16 ? uint16_t{0x7f80} : uint16_t{0x7c00});
 }
 
 template <class T>
@@ -159,7 +158,18 @@ void WeightReader::check_finite(const TensorInfo& part, const void* rows, int64_
       finite &= all_finite(layout.scales(row), layout.groups(), DType::f32);
     }
   } else {
-    finite = all_finite(rows, count * part.cols(), part.dtype);
+    std::atomic<bool> all = true;
+    const auto check_rows = [&](int64_t from, int64_t to, int /*thread*/) {
+      const auto* const row = static_cast<const std::byte*>(rows) + from * part.row_bytes();
+      if (!all_finite(row, (to - from) * part.cols(), part.dtype)) all = false;
+    };
+    constexpr int64_t kWorthThreads = 1 << 20;  // bytes
+    if (threads_ != nullptr && count * part.row_bytes() >= kWorthThreads) {
+      threads_->parallel_for(count, check_rows);
+    } else {
+      check_rows(0, count, 0);
+    }
+    finite = all;
   }
   if (finite || error_) return;
   error_ = Error{

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/function_ref.h"
+#include "core/threads.h"
 #include "io/tensor_source.h"
 #include "kernels/linear.h"
 
@@ -29,8 +30,9 @@ bool all_int4(const WeightParts& parts);
 
 class WeightReader {
  public:
-  WeightReader(const TensorSource& source, LoadProgress progress)
-      : source_(source), progress_(progress) {}
+  /// `threads` share the work; or null.
+  WeightReader(const TensorSource& source, LoadProgress progress, Threads* threads = nullptr)
+      : source_(source), progress_(progress), threads_(threads) {}
 
   /// Rows [first, first + count) of the concatenated parts in `format`, valid until the next call.
   /// To be read in ascending order, one matrix after the other; pages of the file that are done
@@ -50,6 +52,7 @@ class WeightReader {
 
   const TensorSource& source_;
   LoadProgress progress_;
+  Threads* threads_;
   std::optional<Error> error_;
   const TensorInfo* reading_ = nullptr;
   int64_t released_ = 0;  ///< rows of reading_

@@ -288,12 +288,22 @@ class Planner {
   std::map<std::pair<std::string_view, std::string_view>, int64_t> held_;
 };
 
+/// Threads of the host that help with loading; or null.
+inline Threads* threads_of(const Ref&) { return nullptr; }
+template <class Backend>
+Threads* threads_of(const Backend& backend) {
+  return backend.threads;
+}
+
 template <class Backend>
 class Loader {
  public:
   Loader(Backend& backend, const TensorSource& source, ActFormat activation, Arena& arena,
          LoadProgress progress)
-      : backend_(backend), finder_(source, activation), arena_(arena), reader_(source, progress) {}
+      : backend_(backend),
+        finder_(source, activation),
+        arena_(arena),
+        reader_(source, progress, threads_of(backend)) {}
 
   bool has(const std::string& name) const { return finder_.has(name); }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/cuda.h"
+#include "core/host.h"
 #include "kernels/candidates.h"
 #include "kernels/staging.h"
 #include "runtime/model_runner.h"
@@ -31,6 +32,11 @@ constexpr int64_t bytes_of() {
   return static_cast<int64_t>(sizeof(T));
 }
 
+/// Threads that prepare weights, and what lies between them and the device meanwhile.
+constexpr int kLoadThreads = 8;
+constexpr int64_t kLoadPartBytes = 16LL << 20;
+constexpr size_t kLoadParts = 3;
+
 /// A GPU with what it borrows.
 class CudaOwner {
  public:
@@ -43,6 +49,7 @@ class CudaOwner {
     backend.sm_count = info_.sm_count;
     backend.read_back = read_back_.get();
     backend.staging = staging_.get();
+    backend.threads = threads_.get();
   }
 
   std::unique_ptr<Arena> scratch = std::make_unique<Arena>();
@@ -75,7 +82,13 @@ class CudaOwner {
     return needs;
   }
 
+  /// After the weights are loaded.
   Status prepare(const ModelConfig& model, const EngineConfig& config, int64_t max_model_len) {
+    wait();
+    threads_.reset();
+    backend.threads = nullptr;
+    staging_ = std::make_unique<Staging>();
+    backend.staging = staging_.get();
     capacity_ = capacity(model, config, max_model_len);
     Result<Arena> memory = make_device_arena("step lists", list_bytes(capacity_));
     if (!memory) return memory.error();
@@ -216,7 +229,9 @@ class CudaOwner {
   CudaDeviceInfo info_;
   CudaStream stream_;
   std::unique_ptr<std::vector<std::byte>> read_back_ = std::make_unique<std::vector<std::byte>>();
-  std::unique_ptr<Staging> staging_ = std::make_unique<Staging>();
+  std::unique_ptr<Staging> staging_ = std::make_unique<Staging>(kLoadPartBytes, kLoadParts);
+  std::unique_ptr<Threads> threads_ =
+      std::make_unique<Threads>(std::min(kLoadThreads, affinity_cores()));
   CudaEvent started_ = make_event();
   CudaEvent stopped_ = make_event();
   StepCapacity capacity_;

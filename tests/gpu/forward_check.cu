@@ -21,6 +21,7 @@
 #include "kernels/rope.h"
 #include "kernels/staging.h"
 #include "kernels/transfer.h"
+#include "media/patches.h"
 #include "model/text.h"
 #include "model/vision.h"
 
@@ -476,16 +477,26 @@ class Forward {
     table.whole("whole prompt", whole, wall, hash_of(hidden(rows)));
   }
 
-  /// A picture's patches on the host to the first token on the host.
+  /// A picture's decoded pixels, and its patches, on the host to the first token on the host.
   void picture(const char* name, const Grid& grid, int64_t rows) {
     const int64_t n = grid.patches();
-    const double ms = bench_.wall_ms([&] {
-      encode({{grid, pixels_.data(), features(n)}});
+    const auto first_token = [&](const uint8_t* patches) {
+      encode({{grid, patches, features(n)}});
       const std::vector<FeatureRows> at{{.row = 4, .features = features(n)}};
       prefill(rows, at);
+    };
+    constexpr int kPatchSize = 16;
+    Image image{{static_cast<int>(grid.h) * kPatchSize, static_cast<int>(grid.w) * kPatchSize}, {}};
+    image.rgb.assign(pixels_.begin(), pixels_.begin() + 3 * image.size.pixels());
+    const double of_pixels = bench_.wall_ms([&] {
+      const Patches patches = make_patches({&image, 1}, {});
+      first_token(patches.rows.data());
     });
-    std::printf("\n%s: %lld patches on the host to a token on the host, %lld rows: wall %.3f ms\n",
-                name, static_cast<long long>(n), static_cast<long long>(rows), ms);
+    const double of_patches = bench_.wall_ms([&] { first_token(pixels_.data()); });
+    std::printf(
+        "\n%s: %d x %d pixels to a token on the host, %lld rows: wall %.3f ms; its patches %.3f\n",
+        name, image.size.width, image.size.height, static_cast<long long>(rows), of_pixels,
+        of_patches);
   }
 
   void check_bits() {
