@@ -25,10 +25,10 @@ void to_half(const LinearDesc& desc, const void* rows, int64_t first, int64_t co
   }
 }
 
-__global__ void gather_kernel(const int32_t* ids, const bf16x1* w, int64_t cols, float* x,
-                              int64_t ldx) {
+__global__ void gather_kernel(const int32_t* ids, const bf16x1* w, int64_t cols, int64_t ldw,
+                              float* x, int64_t ldx) {
   device::wait_for_inputs();
-  const bf16x1* const from = w + ids[blockIdx.x] * cols;
+  const bf16x1* const from = w + ids[blockIdx.x] * ldw;
   float* const to = x + blockIdx.x * ldx;
   for (int64_t i = threadIdx.x; i < cols; i += blockDim.x) to[i] = __bfloat162float(from[i]);
 }
@@ -38,20 +38,25 @@ __global__ void gather_kernel(const int32_t* ids, const bf16x1* w, int64_t cols,
 bool keeps_int4(const Cuda&, const LinearDesc&) { return false; }
 
 int64_t packed_bytes(const Cuda&, const LinearDesc& desc) {
-  return Arena::padded(desc.out * desc.in * 2);
+  return Arena::padded(desc.out * device::device_cols(desc) * 2);
 }
 
 /// Row-major bfloat16, whatever the format was. Rows of a gate_up Linear alternate, gate and up, so
 /// that a product has both in neighbouring columns.
 Linear pack_linear(Cuda& cuda, const LinearDesc& desc, RowReader rows, const float* bias,
                    Arena& arena) {
-  bf16x1* const packed = arena.take<bf16x1>(desc.out * desc.in);
+  const int64_t cols = device::device_cols(desc);
+  bf16x1* const packed = arena.take<bf16x1>(desc.out * cols);
+  if (cols != desc.in) {
+    check(cudaMemsetAsync(packed, 0, static_cast<size_t>(desc.out * cols * 2), cuda.stream));
+  }
   std::optional<Staging> own;
   Staging& staging = cuda.staging != nullptr ? *cuda.staging : own.emplace();
   const int64_t step = std::max<int64_t>(1, staging.part_bytes() / (desc.in * 2));
   const bool alternate = desc.kind == LinearKind::gate_up;
   const int64_t half = desc.out / 2;
   const auto width = static_cast<size_t>(desc.in * 2);
+  const int64_t pitch = cols * (alternate ? 2 : 1);
   for (int64_t part = 0; part < (alternate ? 2 : 1); ++part) {
     const int64_t end = alternate ? (part + 1) * half : desc.out;
     for (int64_t first = part * half; first < end; first += step) {
@@ -66,8 +71,8 @@ Linear pack_linear(Cuda& cuda, const LinearDesc& desc, RowReader rows, const flo
       } else {
         convert(0, count, 0);
       }
-      bf16x1* const to = packed + (alternate ? 2 * (first - part * half) + part : first) * desc.in;
-      check(cudaMemcpy2DAsync(to, alternate ? 2 * width : width, room, width, width,
+      bf16x1* const to = packed + (alternate ? 2 * (first - part * half) + part : first) * cols;
+      check(cudaMemcpy2DAsync(to, static_cast<size_t>(pitch) * 2, room, width, width,
                               static_cast<size_t>(count), cudaMemcpyHostToDevice, cuda.stream));
     }
   }
@@ -92,7 +97,8 @@ void linear_residual(Cuda& cuda, RowRoles roles, ActMat a, const Linear& w, Mat<
 void gather_rows(Cuda& cuda, Vec<const int32_t> ids, const Linear& w, Mat<float> x) {
   if (ids.size == 0) return;
   device::launch(device::blocks_of(cuda, static_cast<unsigned>(ids.size), 256), gather_kernel,
-                 ids.data, device::half(w.data), w.desc.in, x.data, x.stride);
+                 ids.data, device::half(w.data), w.desc.in, device::device_cols(w.desc), x.data,
+                 x.stride);
 }
 
 }  // namespace qvl

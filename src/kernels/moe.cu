@@ -261,10 +261,11 @@ void rms_norm_moe(Cuda& cuda, RowRoles roles, const RmsNorm& norm, const Experts
   if (x.rows == 0) return;
   const auto count = static_cast<int>(experts.count());
   const auto top_k = static_cast<int>(experts.top_k);
-  require(count <= kMaxExperts && top_k <= kMaxTopK && x.cols <= kMaxHidden,
-          "device experts: shape");
   const LinearDesc& gate_up = experts.gate_up[0].desc;
   const LinearDesc& down = experts.down[0].desc;
+  require(count <= kMaxExperts && top_k <= kMaxTopK && x.cols <= kMaxHidden &&
+              gate_up.in % 8 == 0 && down.in % 8 == 0,
+          "device experts: shape");
   const int64_t entries = x.rows * top_k;
   device::ScratchScope scratch(cuda);
   const ActMat normed = scratch.half_rows(x.rows, x.cols);

@@ -11,8 +11,9 @@ namespace {
 
 constexpr double kVisionRopeTheta = 10000.0;  // fixed in Qwen3VLVisionRotaryEmbedding
 
+/// Columns of the buffer that has queries, keys and values or what an MLP has in its middle.
 int64_t wide_cols(const VisionConfig& config) {
-  return std::max(3 * config.hidden_size, config.intermediate_size);
+  return (std::max(3 * config.hidden_size, config.intermediate_size) + 7) / 8 * 8;
 }
 
 }  // namespace

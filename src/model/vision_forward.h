@@ -11,11 +11,12 @@
 
 namespace qvl {
 
-/// A view of the first rows · cols elements of a buffer that is used for matrices of several
-/// widths.
+/// A view of the first elements of a buffer that is used for matrices of several widths. Rows begin
+/// at multiples of eight elements.
 inline ActMat reshape_buffer(const ActMat& buffer, int64_t rows, int64_t cols) {
-  require(rows * cols <= buffer.rows * buffer.stride, "vision workspace is too small");
-  return {buffer.data, buffer.dtype, rows, cols, cols};
+  const int64_t stride = (cols + 7) / 8 * 8;
+  require(rows * stride <= buffer.rows * buffer.stride, "vision workspace is too small");
+  return {buffer.data, buffer.dtype, rows, cols, stride};
 }
 
 template <class Backend>

@@ -88,6 +88,25 @@ TEST(GpuLinear, IsTheReferencesForEveryRoleAndNumberOfRows) {
   }
 }
 
+TEST(GpuLinear, TakesRowsThatEndInsideAPieceOf16Bytes) {
+  constexpr Shape kOdd{72, 134};
+  TestGpu gpu;
+  Ref ref;
+  const TestWeight weight(desc_of(kOdd), 1);
+  const Linear w = gpu.put_linear(desc_of(kOdd), weight, true);
+  const TestLinear expected_w = pack(ref, desc_of(kOdd), weight, weight.bias.data());
+  TestMat wide = TestMat::normal(DType::bf16, 33, 216, 2);  // with something beyond the columns
+  const ActMat x = wide.act().slice_cols(0, kOdd.in);
+  const ActMat dx = gpu.put(wide).slice_cols(0, kOdd.in);
+  for (const RowRoles roles : roles_of(33)) {
+    TestMat y(DType::f32, 33, kOdd.out);
+    linear(ref, roles, x, expected_w.linear, y.act());
+    const ActMat dy = gpu.room(DType::f32, 33, kOdd.out);
+    linear(*gpu, roles, dx, w, dy);
+    EXPECT_TRUE(close(gpu.get(dy), y, 1e-5)) << roles.prompt << " + " << roles.generated;
+  }
+}
+
 TEST(GpuLinear, ARowHasTheSameBitsAloneAndAmongOthers) {
   for (const Shape& s : kShapes) {
     TestGpu gpu;

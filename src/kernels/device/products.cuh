@@ -23,10 +23,14 @@ inline Launch blocks_of(const Cuda& cuda, dim3 grid, dim3 block) {
 inline const bf16x1* half(const void* data) { return static_cast<const bf16x1*>(data); }
 inline bf16x1* half(void* data) { return static_cast<bf16x1*>(data); }
 
+/// Columns of a W in device memory: whole pieces of 16 bytes, zero beyond the last of W.
+inline int64_t device_cols(const LinearDesc& desc) { return (desc.in + 7) / 8 * 8; }
+
+/// What x has between its last column and that of W is multiplied with zero.
 inline void require_product(const ActMat& x, const Linear& w) {
   require(x.dtype == DType::bf16, "device products take bfloat16 rows");
   require_equal(x.cols, w.desc.in, "product: width of x");
-  require(x.cols % 8 == 0 && x.stride % 8 == 0 && w.desc.out % 2 == 0,
+  require(x.stride >= device_cols(w.desc) && x.stride % 8 == 0 && w.desc.out % 2 == 0,
           "device products take rows of 16-byte pieces and even outputs");
 }
 
@@ -130,7 +134,7 @@ void skinny_product(const Cuda& cuda, const ActMat& x, const Linear& w, const Ep
   launch_skinny(cuda,
                 {.w = half(w.data),
                  .n = static_cast<int>(w.desc.out),
-                 .k = static_cast<int>(w.desc.in),
+                 .k = static_cast<int>(device_cols(w.desc)),
                  .rows = static_cast<int>(x.rows)},
                 HalfRows{half(x.data), x.stride}, epilogue);
 }
@@ -146,7 +150,7 @@ void product(const Cuda& cuda, RowRoles roles, const ActMat& x, const Linear& w,
                  .b = half(w.data),
                  .m = static_cast<int>(roles.prompt),
                  .n = static_cast<int>(w.desc.out),
-                 .k = static_cast<int>(w.desc.in),
+                 .k = static_cast<int>(device_cols(w.desc)),
                  .compute_capability_major = cuda.compute_capability / 10,
                  .sm_count = cuda.sm_count,
                  .stream = cuda.stream},
