@@ -103,9 +103,9 @@ TEST(Resize, EveryInstructionSetWeighsAsTheDefinitionDoes) {
       const int precision = between(1, 22);
       // As large as they may be without the sum passing 32 bits, so that results are clamped.
       const int largest = std::min(32'767, (1 << 30) / 255 / std::max(count, 1));
-      std::vector<int16_t> weights;
-      for (int j = 0; j < count; ++j) {
-        weights.push_back(static_cast<int16_t>(between(-largest, largest)));
+      std::vector<int16_t> weights(static_cast<size_t>(count));
+      for (int16_t& weight : weights) {
+        weight = static_cast<int16_t>(between(-largest, largest));
       }
       Row src(static_cast<size_t>(std::max(count - 1, 0)) * stride + bytes);
       for (uint8_t& byte : src) byte = static_cast<uint8_t>(between(0, 255));
