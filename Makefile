@@ -4,8 +4,9 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 TESTS ?=
 BASE ?= HEAD~1
+GPU_TARGETS ?= 80-real;86-real;89-real;90a-real;100-real;120-real;80-virtual;120-virtual
 
-.PHONY: demo test test-gpu release lint asan tsan fuzz packages clean
+.PHONY: demo test test-gpu release release-all lint asan tsan fuzz packages clean
 
 demo: release  ## build, then answer a question about a picture
 	tools/demo.sh
@@ -23,6 +24,10 @@ test-gpu: packages  ## what needs a GPU: operators, matrix products and attentio
 release: packages  ## build/release/qvl
 	cmake --preset release
 	cmake --build --preset release -j $(JOBS) --target qvl
+
+release-all: packages  ## build/release-all/qvl with code for every GPU that is supported, and for later ones to translate
+	cmake --preset release -B build/release-all -DQVL_CUDA_ARCHITECTURES="$(GPU_TARGETS)"
+	cmake --build build/release-all -j $(JOBS) --target qvl
 
 lint:  ## format and static checks of the files changed since BASE
 	tools/lint.sh $(BASE)
