@@ -66,6 +66,45 @@ bool is_format(const TensorInfo& part, WeightFormat format) {
                                  : float_format(part.dtype) == format;
 }
 
+bool are_finite(const TensorInfo& part, const std::byte* rows, int64_t count) {
+  if (part.dtype != DType::i4) return all_finite(rows, count * part.cols(), part.dtype);
+  const Int4Row layout{part.cols(), part.group_size};
+  bool finite = true;
+  for (int64_t r = 0; r < count; ++r, rows += layout.bytes()) {
+    finite &= all_finite(layout.scales(rows), layout.groups(), DType::f32);
+  }
+  return finite;
+}
+
+/// Rows of a tensor, one after the other, in `format`.
+void convert_rows(const TensorInfo& part, const std::byte* rows, int64_t count, WeightFormat format,
+                  std::byte* to) {
+  const int64_t in = part.cols();
+  if (is_format(part, format)) {
+    std::memcpy(to, rows, static_cast<size_t>(count * part.row_bytes()));
+    return;
+  }
+  if (format == WeightFormat::f32) {
+    for (int64_t r = 0; r < count; ++r) {
+      widen_row(part, rows + r * part.row_bytes(), reinterpret_cast<float*>(to) + r * in);
+    }
+    return;
+  }
+  require(format == WeightFormat::bf16, "weights are converted to float32 or bfloat16 only");
+  std::vector<float> wide(static_cast<size_t>(in));
+  for (int64_t r = 0; r < count; ++r) {
+    widen_row(part, rows + r * part.row_bytes(), wide.data());
+    auto* const out = reinterpret_cast<bf16*>(to) + r * in;
+    for (int64_t k = 0; k < in; ++k) out[k] = bf16(wide[size_t(k)]);
+  }
+}
+
+/// Only ever larger: what shrinks and grows again is cleared each time.
+std::byte* room_in(std::vector<std::byte>& buffer, int64_t bytes) {
+  if (static_cast<int64_t>(buffer.size()) < bytes) buffer.resize(static_cast<size_t>(bytes));
+  return buffer.data();
+}
+
 }  // namespace
 
 bool all_int4(const WeightParts& parts) {
@@ -107,14 +146,10 @@ const void* WeightReader::rows(const WeightParts& parts, WeightFormat format, in
       const int64_t n = to - from;
       release_before(part, from - part_first);
       source_bytes_ += n * part->row_bytes();
-      if (n == count && is_format(*part, format)) {
-        scratch_.resize(static_cast<size_t>(n * bytes));
-        const void* const rows = source_.rows(*part, from - part_first, n, scratch_.data());
-        check_finite(*part, rows, from - part_first, n);
-        return rows;
-      }
-      joined_.resize(static_cast<size_t>(count * bytes));
-      read_part(*part, format, from - part_first, n, joined_.data() + done * bytes);
+      if (n == count && is_format(*part, format))
+        return rows_as_they_are(*part, from - part_first, n);
+      std::byte* const joined = room_in(joined_, count * bytes);
+      read_part(*part, format, from - part_first, n, joined + done * bytes);
       done += n;
     }
     part_first += part->rows();
@@ -123,53 +158,40 @@ const void* WeightReader::rows(const WeightParts& parts, WeightFormat format, in
   return joined_.data();
 }
 
-void WeightReader::read_part(const TensorInfo& part, WeightFormat format, int64_t first,
-                             int64_t count, std::byte* to) {
-  const int64_t in = part.cols();
-  scratch_.resize(static_cast<size_t>(count * part.row_bytes()));
-  const auto* const rows =
-      static_cast<const std::byte*>(source_.rows(part, first, count, scratch_.data()));
-  check_finite(part, rows, first, count);
-  if (is_format(part, format)) {
-    std::memcpy(to, rows, static_cast<size_t>(count * part.row_bytes()));
-    return;
-  }
-  wide_.resize(static_cast<size_t>(in));
-  for (int64_t r = 0; r < count; ++r) {
-    const std::byte* const row = rows + r * part.row_bytes();
-    if (format == WeightFormat::f32) {
-      widen_row(part, row, reinterpret_cast<float*>(to) + r * in);
-      continue;
-    }
-    require(format == WeightFormat::bf16, "weights are converted to float32 or bfloat16 only");
-    widen_row(part, row, wide_.data());
-    auto* const out = reinterpret_cast<bf16*>(to) + r * in;
-    for (int64_t k = 0; k < in; ++k) out[k] = bf16(wide_[size_t(k)]);
-  }
+const void* WeightReader::rows_as_they_are(const TensorInfo& part, int64_t first, int64_t count) {
+  const auto* const rows = static_cast<const std::byte*>(
+      source_.rows(part, first, count, room_in(scratch_, count * part.row_bytes())));
+  in_pieces(part, first, count, [&](int64_t from, int64_t to) {
+    return are_finite(part, rows + from * part.row_bytes(), to - from);
+  });
+  return rows;
 }
 
-void WeightReader::check_finite(const TensorInfo& part, const void* rows, int64_t first,
-                                int64_t count) {
-  bool finite = true;
-  if (part.dtype == DType::i4) {
-    const Int4Row layout{part.cols(), part.group_size};
-    const auto* row = static_cast<const std::byte*>(rows);
-    for (int64_t r = 0; r < count; ++r, row += layout.bytes()) {
-      finite &= all_finite(layout.scales(row), layout.groups(), DType::f32);
-    }
+void WeightReader::read_part(const TensorInfo& part, WeightFormat format, int64_t first,
+                             int64_t count, std::byte* to) {
+  std::byte* const scratch = room_in(scratch_, count * part.row_bytes());
+  const int64_t bytes = row_bytes(part, format);
+  in_pieces(part, first, count, [&](int64_t from, int64_t end) {
+    const auto* const rows = static_cast<const std::byte*>(
+        source_.rows(part, first + from, end - from, scratch + from * part.row_bytes()));
+    convert_rows(part, rows, end - from, format, to + from * bytes);
+    return are_finite(part, rows, end - from);
+  });
+}
+
+/// Calls is_finite(from, to) for pieces of rows [first, first + count), on several threads where
+/// there is enough to do.
+void WeightReader::in_pieces(const TensorInfo& part, int64_t first, int64_t count,
+                             FunctionRef<bool(int64_t from, int64_t to)> is_finite) {
+  constexpr int64_t kWorthThreads = 1 << 20;  // bytes
+  std::atomic<bool> finite = true;
+  const auto look = [&](int64_t from, int64_t to, int /*thread*/) {
+    if (!is_finite(from, to)) finite = false;
+  };
+  if (threads_ != nullptr && count * part.row_bytes() >= kWorthThreads) {
+    threads_->parallel_for(count, look);
   } else {
-    std::atomic<bool> all = true;
-    const auto check_rows = [&](int64_t from, int64_t to, int /*thread*/) {
-      const auto* const row = static_cast<const std::byte*>(rows) + from * part.row_bytes();
-      if (!all_finite(row, (to - from) * part.cols(), part.dtype)) all = false;
-    };
-    constexpr int64_t kWorthThreads = 1 << 20;  // bytes
-    if (threads_ != nullptr && count * part.row_bytes() >= kWorthThreads) {
-      threads_->parallel_for(count, check_rows);
-    } else {
-      check_rows(0, count, 0);
-    }
-    finite = all;
+    look(0, count, 0);
   }
   if (finite || error_) return;
   error_ = Error{

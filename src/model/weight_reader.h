@@ -47,7 +47,9 @@ class WeightReader {
  private:
   void read_part(const TensorInfo& part, WeightFormat format, int64_t first, int64_t count,
                  std::byte* to);
-  void check_finite(const TensorInfo& part, const void* rows, int64_t first, int64_t count);
+  const void* rows_as_they_are(const TensorInfo& part, int64_t first, int64_t count);
+  void in_pieces(const TensorInfo& part, int64_t first, int64_t count,
+                 FunctionRef<bool(int64_t from, int64_t to)> is_finite);
   void release_before(const TensorInfo* tensor, int64_t first);
 
   const TensorSource& source_;
@@ -59,7 +61,6 @@ class WeightReader {
   int64_t source_bytes_ = 0;
   std::vector<std::byte> scratch_;
   std::vector<std::byte> joined_;
-  std::vector<float> wide_;
 };
 
 }  // namespace qvl

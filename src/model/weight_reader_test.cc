@@ -89,5 +89,60 @@ TEST_F(WeightReaderTest, TheFirstWeightThatIsNoNumberIsNamed) {
   EXPECT_EQ(reader.error()->detail, "b holds NaN or infinity in rows 0 to 0");
 }
 
+/// Tensors large enough to be shared by threads, with rows that do not divide evenly.
+class SharedReadingTest : public testing::Test {
+ protected:
+  static constexpr int64_t kRows = 1031;
+  static constexpr int64_t kCols = 257;
+
+  SharedReadingTest() {
+    add("a", 0.5F);
+    add("b", 0.25F);
+  }
+  /// `special` is far from the beginning.
+  void add(const char* name, float special) {
+    std::vector<float> values(size_t{kRows * kCols});
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 10007) / 64.0F;
+    values[size_t{700 * kCols + 3}] = special;
+    tensors_.add<float>(name, DType::f32, {kRows, kCols}, values);
+  }
+
+  template <class T>
+  std::vector<T> read(WeightFormat format, Threads* threads) {
+    const auto progress = [](int64_t) {};
+    WeightReader reader(tensors_, LoadProgress(progress), threads);
+    const auto* const rows = static_cast<const T*>(
+        reader.rows({tensors_.find("a"), tensors_.find("b")}, format, 5, 2 * kRows - 9));
+    error_ = reader.error();
+    return {rows, rows + (2 * kRows - 9) * kCols};
+  }
+
+  MemoryTensors tensors_;
+  std::optional<Error> error_;
+  Threads threads_{3};
+};
+
+TEST_F(SharedReadingTest, ThreadsReadWhatOneReads) {
+  EXPECT_EQ(read<float>(WeightFormat::f32, &threads_), read<float>(WeightFormat::f32, nullptr));
+  const auto bits = [](const std::vector<bf16>& values) {
+    std::vector<uint16_t> out;
+    out.reserve(values.size());
+    for (const bf16 v : values) out.push_back(v.bits);
+    return out;
+  };
+  EXPECT_EQ(bits(read<bf16>(WeightFormat::bf16, &threads_)),
+            bits(read<bf16>(WeightFormat::bf16, nullptr)));
+  EXPECT_FALSE(error_);
+}
+
+TEST_F(SharedReadingTest, AnyThreadFindsAWeightThatIsNoNumber) {
+  add("b", std::numeric_limits<float>::quiet_NaN());
+  for (const WeightFormat format : {WeightFormat::f32, WeightFormat::bf16}) {
+    read<std::byte>(format, &threads_);
+    ASSERT_TRUE(error_);
+    EXPECT_EQ(error_->detail, "b holds NaN or infinity in rows 0 to 1026");
+  }
+}
+
 }  // namespace
 }  // namespace qvl

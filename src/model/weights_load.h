@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <unordered_set>
@@ -327,9 +328,14 @@ class Loader {
     const TensorInfo* tensor = finder_.find(name, rows, cols);
     const Mat<float> out = arena_.take_mat<float>(rows < 0 ? 1 : rows, cols);
     if (finder_.error()) return out;
-    for (int64_t r = 0; r < tensor->rows(); ++r) {
-      const void* const row = reader_.rows({tensor}, WeightFormat::f32, r, 1);
-      upload(backend_, out.data + r * tensor->cols(), row, tensor->cols() * 4);
+    // A vector is a column of as many rows: several at a time.
+    constexpr int64_t kBytesAtOnce = 1 << 20;
+    const int64_t width = tensor->cols() * 4;
+    const int64_t step = std::max<int64_t>(1, kBytesAtOnce / std::max<int64_t>(1, width));
+    for (int64_t first = 0; first < tensor->rows(); first += step) {
+      const int64_t count = std::min(step, tensor->rows() - first);
+      upload(backend_, out.data + first * tensor->cols(),
+             reader_.rows({tensor}, WeightFormat::f32, first, count), count * width);
     }
     return out;
   }

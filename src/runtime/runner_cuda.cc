@@ -34,8 +34,8 @@ constexpr int64_t bytes_of() {
 
 /// Threads that prepare weights, and what lies between them and the device meanwhile.
 constexpr int kLoadThreads = 8;
-constexpr int64_t kLoadPartBytes = 16LL << 20;
-constexpr size_t kLoadParts = 3;
+constexpr int64_t kLoadPartBytes = 4LL << 20;
+constexpr size_t kLoadParts = 8;
 
 /// A GPU with what it borrows.
 class CudaOwner {
