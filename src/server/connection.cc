@@ -223,7 +223,8 @@ void Connection::open_exchange(const RequestHead* head, std::string_view id,
   chunked_ = !head || head->minor_version >= 1;
   ExchangeOptions options{.head_only = head && head->method == "HEAD",
                           .chunked = chunked_,
-                          .keep_alive = head && head->keep_alive && !settings_.draining,
+                          .keep_alive = head && head->keep_alive,
+                          .draining = &settings_.draining,
                           .buffer_bytes = settings_.stream_buffer_bytes,
                           .headers = std::move(headers)};
   exchange_ = std::make_shared<Exchange>(

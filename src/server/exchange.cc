@@ -25,6 +25,7 @@ void Exchange::append_head(int status, std::string_view content_type,
   status_ = status;
   const bool has_body = status != 204 && status != 304;
   if (!length && !options_.chunked) keep_alive_ = false;
+  if (options_.draining != nullptr && *options_.draining) keep_alive_ = false;
   auto out = std::back_inserter(pending_);
   fmt::format_to(out, "HTTP/1.1 {} {}\r\n", status, reason_phrase(status));
   if (has_body && length) fmt::format_to(out, "content-length: {}\r\n", *length);

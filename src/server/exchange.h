@@ -4,6 +4,7 @@
 /// is behind ResponseWriter; the connection takes what is to be sent, says what was sent, and says
 /// when nobody waits any more. Callbacks run without the lock.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -18,11 +19,12 @@
 namespace qvl {
 
 struct ExchangeOptions {
-  bool head_only = false;   ///< the request was HEAD: the body is not sent
-  bool chunked = true;      ///< HTTP/1.1: a stream is chunked; else it ends with the connection
-  bool keep_alive = true;   ///< as the client wants it
-  size_t buffer_bytes = 0;  ///< of a stream
-  std::vector<HttpHeader> headers;  ///< of every answer: X-Request-Id, CORS
+  bool head_only = false;  ///< the request was HEAD: the body is not sent
+  bool chunked = true;     ///< HTTP/1.1: a stream is chunked; else it ends with the connection
+  bool keep_alive = true;  ///< as the client wants it
+  const std::atomic<bool>* draining = nullptr;  ///< of the server: an answer ends its connection
+  size_t buffer_bytes = 0;                      ///< of a stream
+  std::vector<HttpHeader> headers;              ///< of every answer: X-Request-Id, CORS
 };
 
 class Exchange {
