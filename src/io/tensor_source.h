@@ -45,8 +45,9 @@ class TensorSource {
   /// All tensors, in the order of their names.
   virtual std::vector<const TensorInfo*> tensors() const = 0;
   /// Rows [first, first + count) of a tensor that find() gave, row-major in its dtype. `scratch`
-  /// must hold count·row_bytes() bytes; the result may point to it or elsewhere and is valid until
-  /// the next call with the same scratch. Thread-safe.
+  /// must hold count·row_bytes() bytes; the result may point to it or, for all rows of a
+  /// tensor alike, to where the tensor lies; it is valid until the next call with the same scratch.
+  /// Thread-safe.
   virtual const void* rows(const TensorInfo& tensor, int64_t first, int64_t count,
                            void* scratch) const = 0;
   /// The caller will not read these rows again soon; their pages may leave memory.

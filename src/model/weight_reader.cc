@@ -146,8 +146,9 @@ const void* WeightReader::rows(const WeightParts& parts, WeightFormat format, in
       const int64_t n = to - from;
       release_before(part, from - part_first);
       source_bytes_ += n * part->row_bytes();
-      if (n == count && is_format(*part, format))
+      if (n == count && is_format(*part, format)) {
         return rows_as_they_are(*part, from - part_first, n);
+      }
       std::byte* const joined = room_in(joined_, count * bytes);
       read_part(*part, format, from - part_first, n, joined + done * bytes);
       done += n;
@@ -159,12 +160,17 @@ const void* WeightReader::rows(const WeightParts& parts, WeightFormat format, in
 }
 
 const void* WeightReader::rows_as_they_are(const TensorInfo& part, int64_t first, int64_t count) {
-  const auto* const rows = static_cast<const std::byte*>(
-      source_.rows(part, first, count, room_in(scratch_, count * part.row_bytes())));
+  const int64_t bytes = part.row_bytes();
+  std::byte* const scratch = room_in(scratch_, count * bytes);
+  std::atomic<bool> in_scratch = false;
   in_pieces(part, first, count, [&](int64_t from, int64_t to) {
-    return are_finite(part, rows + from * part.row_bytes(), to - from);
+    std::byte* const room = scratch + from * bytes;
+    const auto* const rows =
+        static_cast<const std::byte*>(source_.rows(part, first + from, to - from, room));
+    if (rows == room) in_scratch = true;
+    return are_finite(part, rows, to - from);
   });
-  return rows;
+  return in_scratch ? scratch : source_.rows(part, first, count, scratch);
 }
 
 void WeightReader::read_part(const TensorInfo& part, WeightFormat format, int64_t first,

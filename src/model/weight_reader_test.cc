@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "io/dummy.h"
 #include "io/memory_tensors.h"
 
 namespace qvl {
@@ -133,6 +134,22 @@ TEST_F(SharedReadingTest, ThreadsReadWhatOneReads) {
   EXPECT_EQ(bits(read<bf16>(WeightFormat::bf16, &threads_)),
             bits(read<bf16>(WeightFormat::bf16, nullptr)));
   EXPECT_FALSE(error_);
+}
+
+TEST(SharedMakingTest, ThreadsMakeWhatOneMakes) {
+  const auto source = make_dummy_source(*preset_config("2b"));
+  const TensorInfo* const tensor = source->find("model.language_model.layers.1.mlp.up_proj.weight");
+  ASSERT_NE(tensor, nullptr);
+  const int64_t count = 517;
+  const auto read = [&](Threads* threads) {
+    const auto progress = [](int64_t) {};
+    WeightReader reader(*source, LoadProgress(progress), threads);
+    const auto* const rows =
+        static_cast<const uint16_t*>(reader.rows({tensor}, WeightFormat::bf16, 11, count));
+    return std::vector<uint16_t>(rows, rows + count * tensor->cols());
+  };
+  Threads threads(3);
+  EXPECT_EQ(read(&threads), read(nullptr));
 }
 
 TEST_F(SharedReadingTest, AnyThreadFindsAWeightThatIsNoNumber) {
