@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/device/products.cuh"
+#include "kernels/moe_cuda.h"
 #include "kernels/staging.h"
 #include "kernels/transfer.h"
 
@@ -65,19 +66,10 @@ void Staging::copy(void* to, const void* from, int64_t bytes, cudaStream_t strea
   }
 }
 
-int64_t scratch_bytes(const Cuda&, const OperatorShapes& shapes) {
-  // Rows of one operator in bfloat16; of patches also their bytes. A mixture of experts keeps, for
-  // each row and expert, the hidden row of the expert and its result.
-  const MoeShape& moe = shapes.moe;
-  const int64_t routed = moe.rows * moe.top_k;
-  const int64_t experts = moe.num_experts == 0
-                              ? 0
-                              : Arena::padded(routed * moe.moe_intermediate_size * 2) +
-                                    Arena::padded(routed * moe.hidden_size * 4) +
-                                    3 * Arena::padded(routed * 4) +
-                                    Arena::padded((moe.num_experts + 1) * 4);
+int64_t scratch_bytes(const Cuda& cuda, const OperatorShapes& shapes) {
+  // Rows of one operator in bfloat16; of patches also their bytes.
   return Arena::padded(shapes.max_input_elements * 2) + Arena::padded(shapes.max_input_elements) +
-         Arena::padded(shapes.max_rows * 4) + experts;
+         Arena::padded(shapes.max_rows * 4) + moe_scratch_bytes(cuda, shapes.moe);
 }
 
 void upload(Cuda& cuda, void* to, const void* from, int64_t bytes) {

@@ -1,240 +1,26 @@
+#include "kernels/device/experts.cuh"
 #include "kernels/device/products.cuh"
+#include "kernels/device/routing.cuh"
 #include "kernels/moe.h"
+#include "kernels/moe_cuda.h"
 
 namespace qvl {
 namespace {
 
-using device::bf16x1;
-using device::kSkinnyChunk;
+using device::GroupTile;
+using device::ScratchScope;
+using device::SortedEntries;
 
-constexpr int kExpertWarps = 8;
-constexpr int kRouterThreads = 256;
-constexpr int kMaxExperts = 512;
-constexpr int kMaxTopK = 32;
-constexpr int kMaxHidden = 8192;
-constexpr int kExpertRows = 16;  // of one expert that a block takes at a time
-
-struct RouterArgs {
-  const float* x;
-  int64_t ldx;
-  const float* norm_weight;
-  float eps;
-  int hidden;
-  const bf16x1* router;  // [experts, hidden]
-  int experts;
-  int top_k;
-  int32_t* ids;    // [rows, top_k] in ascending order
-  float* weights;  // alike
-};
-
-/// One block a row: the norm and the logits in float32, then one thread chooses as choose_experts
-/// does.
-__global__ void __launch_bounds__(kRouterThreads) router_kernel(const RouterArgs args) {
-  __shared__ float normed[kMaxHidden];
-  __shared__ float logits[kMaxExperts];
-  __shared__ float shared[kRouterThreads / 32 + 1];
-  device::wait_for_inputs();
-  const float* const x = args.x + blockIdx.x * args.ldx;
-  float sum = 0.0F;
-  for (int i = threadIdx.x; i < args.hidden; i += kRouterThreads) sum += x[i] * x[i];
-  sum = device::block_sum<kRouterThreads>(sum, shared);
-  const float scale = 1.0F / sqrtf(sum / static_cast<float>(args.hidden) + args.eps);
-  for (int i = threadIdx.x; i < args.hidden; i += kRouterThreads) {
-    normed[i] = args.norm_weight[i] * (x[i] * scale);
-  }
-  __syncthreads();
-  for (int e = threadIdx.x / 32; e < args.experts; e += kRouterThreads / 32) {
-    const bf16x1* const w = args.router + int64_t{e} * args.hidden;
-    float dot = 0.0F;
-    for (int i = threadIdx.x % 32; i < args.hidden; i += 32) {
-      dot = fmaf(normed[i], __bfloat162float(w[i]), dot);
-    }
-    dot = device::warp_sum(dot);
-    if (threadIdx.x % 32 == 0) logits[e] = dot;
-  }
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  int ids[kMaxTopK];
-  float values[kMaxTopK];
-  int count = 0;
-  for (int e = 0; e < args.experts; ++e) {
-    const float v = logits[e];
-    int at = count;
-    while (at > 0 && v > values[at - 1]) --at;
-    if (at == args.top_k) continue;
-    count = min(count + 1, args.top_k);
-    for (int i = count - 1; i > at; --i) {
-      values[i] = values[i - 1];
-      ids[i] = ids[i - 1];
-    }
-    values[at] = v;
-    ids[at] = e;
-  }
-  const float largest = values[0];
-  for (int i = 1; i < count; ++i) {
-    for (int j = i; j > 0 && ids[j] < ids[j - 1]; --j) {
-      const int id = ids[j];
-      ids[j] = ids[j - 1];
-      ids[j - 1] = id;
-      const float value = values[j];
-      values[j] = values[j - 1];
-      values[j - 1] = value;
-    }
-  }
-  float total = 0.0F;
-  for (int i = 0; i < count; ++i) total += values[i] = expf(values[i] - largest);
-  for (int i = 0; i < count; ++i) {
-    args.ids[int64_t{blockIdx.x} * args.top_k + i] = ids[i];
-    args.weights[int64_t{blockIdx.x} * args.top_k + i] = values[i] / total;
-  }
-}
-
-/// Entries (row · top_k + slot) sorted by expert: first[e] is where those of expert e begin. One
-/// block; a thread an expert counts and then writes its own, in order.
-__global__ void sort_kernel(const int32_t* ids, int entries, int experts, int32_t* first,
-                            int32_t* sorted) {
-  __shared__ int counts[kMaxExperts + 1];
-  device::wait_for_inputs();
-  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-    int count = 0;
-    for (int i = 0; i < entries; ++i) count += ids[i] == e ? 1 : 0;
-    counts[e + 1] = count;
-  }
-  if (threadIdx.x == 0) counts[0] = 0;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int e = 0; e < experts; ++e) counts[e + 1] += counts[e];
-  }
-  __syncthreads();
-  for (int e = threadIdx.x; e <= experts; e += blockDim.x) first[e] = counts[e];
-  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-    int at = counts[e];
-    for (int i = 0; i < entries; ++i) {
-      if (ids[i] == e) sorted[at++] = i;
-    }
-  }
-}
-
-struct ExpertArgs {
-  const bf16x1* w;       // of expert 0
-  int64_t expert_bytes;  // from one expert to the next
-  const bf16x1* x;
-  int64_t ldx;
-  int entries_per_row;  // entry / this is the row of x
-  int n;
-  int k;
-  const int32_t* first;
-  const int32_t* sorted;
-};
-
-/// The 16-byte pieces of a chunk of 16 rows of W that a thread multiplies: rows g and g + 8, at two
-/// places 32 columns apart.
-template <class F>
-__device__ void each_piece(const device::SkinnyArgs& args, int first_n, int chunk, F&& f) {
-  const int lane = threadIdx.x % 32;
-  const int column = chunk * kSkinnyChunk + lane % 4 * 8;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = first_n + i / 2 * 8 + lane / 4;
-    const int at = column + i % 2 * 32;
-    f(i, row < args.n && at < args.k ? args.w + int64_t{row} * args.k + at : nullptr);
-  }
-}
-
-/// Rows of x by the expert that takes them, through the weights of that expert: the skinny kernel
-/// with its rows picked from a list. A block takes 16 outputs of one expert for all of its rows.
-template <class Epilogue>
-__global__ void __launch_bounds__(kExpertWarps * 32)
-    expert_kernel(const ExpertArgs args, const Epilogue epilogue) {
-  constexpr int kColumns = kExpertRows / 8;
-  __shared__ float partial[kExpertWarps][16][kExpertRows + 1];
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int first_n = blockIdx.x * 16;
-  const int expert = blockIdx.y;
-  const int chunks = (args.k + kSkinnyChunk - 1) / kSkinnyChunk;
-  device::wait_for_inputs();
-  const int begin = args.first[expert];
-  const int end = args.first[expert + 1];
-  const device::SkinnyArgs weights{
-      .w = reinterpret_cast<const bf16x1*>(reinterpret_cast<const std::byte*>(args.w) +
-                                           expert * args.expert_bytes),
-      .n = args.n,
-      .k = args.k};
-  for (int first_row = begin; first_row < end; first_row += kExpertRows) {
-    float sums[kColumns][4] = {};
-    const bf16x1* rows[kColumns];
-#pragma unroll
-    for (int j = 0; j < kColumns; ++j) {
-      const int at = first_row + j * 8 + lane / 4;
-      rows[j] =
-          at < end ? args.x + int64_t{args.sorted[at] / args.entries_per_row} * args.ldx : nullptr;
-    }
-    for (int chunk = warp; chunk < chunks; chunk += kExpertWarps) {
-      uint4 a[4];
-      each_piece(weights, first_n, chunk, [&](int piece, const bf16x1* from) {
-        a[piece] = from != nullptr ? device::load_once(from) : uint4{};
-      });
-#pragma unroll
-      for (int part = 0; part < 2; ++part) {
-        const int column = chunk * kSkinnyChunk + part * 32 + lane % 4 * 8;
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-          uint4 x{};
-          if (rows[j] != nullptr && column < args.k) {
-            x = *reinterpret_cast<const uint4*>(rows[j] + column);
-          }
-          const uint4 low = a[part];
-          const uint4 high = a[2 + part];
-          device::multiply_add(sums[j], low.x, high.x, low.y, high.y, x.x, x.y);
-          device::multiply_add(sums[j], low.z, high.z, low.w, high.w, x.z, x.w);
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < kColumns; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        partial[warp][lane / 4 + i / 2 * 8][j * 8 + lane % 4 * 2 + i % 2] = sums[j][i];
-      }
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < 8 * kExpertRows; i += kExpertWarps * 32) {
-      const int pair = i % 8;
-      const int r = i / 8;
-      const int col = first_n + pair * 2;
-      if (first_row + r >= end || col >= args.n) continue;
-      float v0 = 0.0F;
-      float v1 = 0.0F;
-#pragma unroll
-      for (int w = 0; w < kExpertWarps; ++w) {
-        v0 += partial[w][pair * 2][r];
-        v1 += partial[w][pair * 2 + 1][r];
-      }
-      epilogue(args.sorted[first_row + r], col, v0, v1);
-    }
-    __syncthreads();
-  }
-}
-
-/// x[row,:] += sum over the slots of weight · result, in order.
-__global__ void combine_kernel(const float* results, const float* weights, int top_k, int hidden,
-                               float* x, int64_t ldx) {
-  device::wait_for_inputs();
-  const int64_t row = blockIdx.x;
-  for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    float sum = 0.0F;
-    for (int slot = 0; slot < top_k; ++slot) {
-      const int64_t entry = row * top_k + slot;
-      sum += weights[entry] * results[entry * hidden + i];
-    }
-    x[row * ldx + i] += sum;
-  }
-}
+constexpr int64_t kMaxHidden = 8192;
+/// Up to so many rows one block sorts entries, and a warp multiplies eight at a time.
+constexpr int64_t kFewRows = 16;
+/// An expert's rows from which tiles of 128 are faster than of 64, on the average.
+constexpr int64_t kRowsOfLargeTiles = 64;
 
 /// Bytes from one expert's weights to the next one's, which must be the same for all.
 int64_t expert_stride(const std::vector<Linear>& experts) {
-  if (experts.size() == 1) return 0;
+  const LinearDesc& desc = experts[0].desc;
+  if (experts.size() == 1) return desc.out * desc.in * 2;
   const auto at = [&](size_t e) { return static_cast<const std::byte*>(experts[e].data); };
   const int64_t stride = at(1) - at(0);
   require(at(experts.size() - 1) - at(0) == stride * static_cast<int64_t>(experts.size() - 1),
@@ -242,71 +28,232 @@ int64_t expert_stride(const std::vector<Linear>& experts) {
   return stride;
 }
 
-template <class Epilogue>
-void launch_experts(const Cuda& cuda, const ExpertArgs& args, int experts,
-                    const Epilogue& epilogue) {
-  device::launch(
-      device::blocks_of(cuda,
-                        {static_cast<unsigned>((args.n + 15) / 16), static_cast<unsigned>(experts)},
-                        kExpertWarps * 32),
-      expert_kernel<Epilogue>, args, epilogue);
-}
+/// The block of experts for some rows.
+class ExpertRows {
+ public:
+  ExpertRows(const Cuda& cuda, const RmsNorm& norm, const Experts& experts, Mat<float> x)
+      : cuda_(cuda),
+        norm_(norm),
+        experts_(experts),
+        x_(x),
+        entries_(x.rows * experts.top_k),
+        scratch_(cuda) {}
+
+  void run() {
+    const bool in_tiles = x_.rows > kFewRows && cuda_.compute_capability / 10 == 9 &&
+                          device::gemm_wgmma_was_built<device::StoreFloat, device::GroupRaster>();
+    tile_rows_ = !in_tiles                                          ? device::kExpertRows
+                 : entries_ / experts_.count() >= kRowsOfLargeTiles ? 128
+                                                                    : 64;
+    max_tiles_ = std::min(entries_, entries_ / tile_rows_ + experts_.count());
+    allocate();
+    // The rows of the experts lie where the results come, which need them no more.
+    auto* const gathered = in_tiles ? reinterpret_cast<device::bf16x1*>(results_) : nullptr;
+    route(gathered);
+    if (in_tiles) {
+      multiply_tiles(gathered);
+    } else {
+      multiply_few();
+    }
+    combine();
+  }
+
+  /// Bytes of scratch for so many rows.
+  static int64_t bytes(const MoeShape& shape) {
+    const int64_t entries = shape.rows * shape.top_k;
+    return Arena::padded(shape.rows * shape.hidden_size * 2) +
+           Arena::padded(shape.rows * shape.num_experts * 4) + 4 * Arena::padded(entries * 4) +
+           Arena::padded(shape.num_experts * 4) +
+           Arena::padded((entries / device::kExpertRows + shape.num_experts) * 16) +
+           Arena::padded(4) + Arena::padded(entries * shape.moe_intermediate_size * 2) +
+           Arena::padded(entries * shape.hidden_size * 4);
+  }
+
+ private:
+  int count() const { return static_cast<int>(experts_.count()); }
+  int top_k() const { return static_cast<int>(experts_.top_k); }
+  int hidden() const { return static_cast<int>(x_.cols); }
+  const LinearDesc& gate_up() const { return experts_.gate_up[0].desc; }
+  const LinearDesc& down() const { return experts_.down[0].desc; }
+
+  void allocate() {
+    normed_ = scratch_.half_rows(x_.rows, x_.cols);
+    logits_ = scratch_.take<float>(x_.rows * count());
+    ids_ = scratch_.take<int32_t>(entries_);
+    weights_ = scratch_.take<float>(entries_);
+    counts_ = scratch_.take<int32_t>(count());
+    sorted_ = {.entries = scratch_.take<int32_t>(entries_),
+               .place = scratch_.take<int32_t>(entries_),
+               .tiles = scratch_.take<GroupTile>(max_tiles_),
+               .tile_count = scratch_.take<int32_t>(1),
+               .tile_rows = static_cast<int>(tile_rows_)};
+    mid_ = scratch_.half_rows(entries_, down().in);
+    results_ = scratch_.take<float>(entries_ * x_.cols);
+  }
+
+  void route(device::bf16x1* gathered) {
+    const device::RouterArgs args{.x = x_.data,
+                                  .ldx = x_.stride,
+                                  .norm_weight = norm_.weight.data,
+                                  .eps = norm_.eps,
+                                  .rows = static_cast<int>(x_.rows),
+                                  .hidden = hidden(),
+                                  .router = device::half(experts_.router.data),
+                                  .experts = count(),
+                                  .normed = device::half(normed_.data),
+                                  .logits = logits_,
+                                  .counts = counts_};
+    constexpr int64_t kSeveralRows = 8;
+    if (x_.rows < kSeveralRows || x_.cols * kSeveralRows * 4 > 64 * 1024) {
+      launch_router<1, 1>(args, count() / 8);
+    } else if (x_.rows < 512) {
+      launch_router<kSeveralRows, 1>(args, count() / 8);
+    } else {
+      launch_router<kSeveralRows, 4>(args, count() / 64);
+    }
+    const device::ChoiceArgs choice{
+        logits_, static_cast<int>(x_.rows), count(), top_k(), ids_, weights_, counts_};
+    if (x_.rows <= kFewRows) {
+      device::launch(device::blocks_of(cuda_, 1, device::kSortThreads), device::sort_kernel, choice,
+                     sorted_);
+      return;
+    }
+    constexpr int64_t kWarps = device::kRouterThreads / 32;
+    const auto a_warp_each = [&](int64_t count) {
+      return device::blocks_of(cuda_, static_cast<unsigned>((count + kWarps - 1) / kWarps),
+                               device::kRouterThreads);
+    };
+    device::launch(a_warp_each(x_.rows), device::choose_kernel, choice);
+    device::launch(device::blocks_of(cuda_, 1, 32), device::place_experts_kernel, choice, sorted_);
+    device::launch(a_warp_each(entries_), device::place_entries_kernel, choice, sorted_,
+                   device::half(normed_.data), hidden(), gathered);
+  }
+
+  template <int kRows, int kExperts>
+  void launch_router(const device::RouterArgs& args, int parts) {
+    const auto kernel = device::router_kernel<kRows, kExperts>;
+    const int bytes = kRows * args.hidden * 4;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    device::Launch how = device::blocks_of(cuda_,
+                                           {static_cast<unsigned>((args.rows + kRows - 1) / kRows),
+                                            static_cast<unsigned>(std::max(1, parts))},
+                                           device::kRouterThreads);
+    how.shared_bytes = bytes;
+    device::launch(how, kernel, args);
+  }
+
+  void multiply_few() {
+    const device::ExpertArgs up{.w = device::half(experts_.gate_up[0].data),
+                                .expert_bytes = expert_stride(experts_.gate_up),
+                                .x = device::half(normed_.data),
+                                .ldx = normed_.stride,
+                                .entries = sorted_.entries,
+                                .entries_per_row = top_k(),
+                                .n = static_cast<int>(gate_up().out),
+                                .k = hidden(),
+                                .tiles = sorted_.tiles,
+                                .tile_count = sorted_.tile_count};
+    device::ExpertArgs back = up;
+    back.w = device::half(experts_.down[0].data);
+    back.expert_bytes = expert_stride(experts_.down);
+    back.x = device::half(mid_.data);
+    back.ldx = mid_.stride;
+    back.entries = nullptr;
+    back.n = hidden();
+    back.k = static_cast<int>(down().in);
+    launch_few(up, device::SiluProduct{device::half(mid_.data), mid_.stride});
+    launch_few(back, device::StoreFloat{results_, x_.cols, nullptr});
+  }
+
+  template <class Epilogue>
+  void launch_few(const device::ExpertArgs& args, const Epilogue& epilogue) {
+    constexpr int kBlocksOfMultiprocessor = 4;
+    const auto kernel = device::expert_kernel<Epilogue>;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               device::kExpertSharedBytes));
+    const int64_t units = max_tiles_ * ((args.n + 15) / 16);
+    const int64_t blocks =
+        std::min<int64_t>((units + device::kExpertWarps - 1) / device::kExpertWarps,
+                          kBlocksOfMultiprocessor * cuda_.sm_count);
+    device::Launch how =
+        device::blocks_of(cuda_, static_cast<unsigned>(blocks), device::kExpertWarps * 32);
+    how.shared_bytes = device::kExpertSharedBytes;
+    device::launch(how, kernel, args, epilogue);
+  }
+
+  void multiply_tiles(const device::bf16x1* gathered) {
+    const device::GroupGemmArgs up{.a = gathered,
+                                   .rows = static_cast<int>(entries_),
+                                   .b = device::half(experts_.gate_up[0].data),
+                                   .group_bytes = expert_stride(experts_.gate_up),
+                                   .groups = count(),
+                                   .n = static_cast<int>(gate_up().out),
+                                   .k = hidden(),
+                                   .row_tiles = sorted_.tiles,
+                                   .row_tile_count = sorted_.tile_count,
+                                   .max_row_tiles = static_cast<int>(max_tiles_),
+                                   .sm_count = cuda_.sm_count,
+                                   .stream = cuda_.stream};
+    device::GroupGemmArgs back = up;
+    back.a = device::half(mid_.data);
+    back.b = device::half(experts_.down[0].data);
+    back.group_bytes = expert_stride(experts_.down);
+    back.n = hidden();
+    back.k = static_cast<int>(down().in);
+    launch_tiles(up, device::SiluProduct{device::half(mid_.data), mid_.stride});
+    launch_tiles(back, device::StoreFloat{results_, x_.cols, nullptr});
+  }
+
+  template <class Epilogue>
+  void launch_tiles(const device::GroupGemmArgs& args, const Epilogue& epilogue) {
+    if (tile_rows_ == 64) {
+      device::launch_group_gemm_wgmma<64, 128>(args, epilogue);
+    } else {
+      device::launch_group_gemm_wgmma<128, 256>(args, epilogue);
+    }
+  }
+
+  void combine() {
+    device::launch(device::blocks_of(cuda_, static_cast<unsigned>(x_.rows), device::kRouterThreads),
+                   device::combine_kernel, results_, sorted_.place, weights_, top_k(), hidden(),
+                   x_.data, x_.stride);
+  }
+
+  const Cuda& cuda_;
+  const RmsNorm& norm_;
+  const Experts& experts_;
+  const Mat<float> x_;
+  const int64_t entries_;  ///< rows · top_k
+  ScratchScope scratch_;
+  int64_t tile_rows_ = 0;
+  int64_t max_tiles_ = 0;
+  ActMat normed_;              // [rows, hidden]
+  float* logits_ = nullptr;    // [rows, experts]
+  int32_t* counts_ = nullptr;  // [experts]
+  int32_t* ids_ = nullptr;     // [rows, top_k]
+  float* weights_ = nullptr;   // alike
+  SortedEntries sorted_{};
+  ActMat mid_;                // [entries, moe_intermediate_size], sorted as the entries
+  float* results_ = nullptr;  // [entries, hidden], alike
+};
 
 }  // namespace
 
-/// Rows of both roles go the same way: their bits do not depend on how many there are.
+int64_t moe_scratch_bytes(const Cuda&, const MoeShape& shape) {
+  return shape.num_experts == 0 ? 0 : ExpertRows::bytes(shape);
+}
+
+/// Rows of both roles go the same way: their bits do not depend on how many there are, nor on
+/// whether warps or tiles multiply them.
 void rms_norm_moe(Cuda& cuda, RowRoles roles, const RmsNorm& norm, const Experts& experts,
                   Mat<float> x) {
   require_equal(x.rows, roles.rows(), "rms_norm_moe: rows");
-  if (x.rows == 0) return;
-  const auto count = static_cast<int>(experts.count());
-  const auto top_k = static_cast<int>(experts.top_k);
   const LinearDesc& gate_up = experts.gate_up[0].desc;
   const LinearDesc& down = experts.down[0].desc;
-  require(count <= kMaxExperts && top_k <= kMaxTopK && x.cols <= kMaxHidden &&
-              gate_up.in % 8 == 0 && down.in % 8 == 0,
+  require(experts.count() <= device::kMaxExperts && experts.top_k <= device::kMaxTopK &&
+              x.cols <= kMaxHidden && gate_up.in % 8 == 0 && down.in % 8 == 0 && x.stride % 4 == 0,
           "device experts: shape");
-  const int64_t entries = x.rows * top_k;
-  device::ScratchScope scratch(cuda);
-  const ActMat normed = scratch.half_rows(x.rows, x.cols);
-  auto* const ids = scratch.take<int32_t>(entries);
-  auto* const weights = scratch.take<float>(entries);
-  auto* const first = scratch.take<int32_t>(count + 1);
-  auto* const sorted = scratch.take<int32_t>(entries);
-  const ActMat mid = scratch.half_rows(entries, down.in);
-  auto* const results = scratch.take<float>(entries * x.cols);
-
-  device::launch(device::blocks_of(cuda, static_cast<unsigned>(x.rows), kRouterThreads),
-                 router_kernel,
-                 RouterArgs{x.data, x.stride, norm.weight.data, norm.eps, static_cast<int>(x.cols),
-                            device::half(experts.router.data), count, top_k, ids, weights});
-  device::launch(device::blocks_of(cuda, 1, 512), sort_kernel, ids, static_cast<int>(entries),
-                 count, first, sorted);
-  device::launch_rms_norm(cuda, x, norm, normed);
-  launch_experts(cuda,
-                 {.w = device::half(experts.gate_up[0].data),
-                  .expert_bytes = expert_stride(experts.gate_up),
-                  .x = device::half(normed.data),
-                  .ldx = normed.stride,
-                  .entries_per_row = top_k,
-                  .n = static_cast<int>(gate_up.out),
-                  .k = static_cast<int>(gate_up.in),
-                  .first = first,
-                  .sorted = sorted},
-                 count, device::SiluProduct{device::half(mid.data), mid.stride});
-  launch_experts(cuda,
-                 {.w = device::half(experts.down[0].data),
-                  .expert_bytes = expert_stride(experts.down),
-                  .x = device::half(mid.data),
-                  .ldx = mid.stride,
-                  .entries_per_row = 1,
-                  .n = static_cast<int>(down.out),
-                  .k = static_cast<int>(down.in),
-                  .first = first,
-                  .sorted = sorted},
-                 count, device::StoreFloat{results, x.cols, nullptr});
-  device::launch(device::blocks_of(cuda, static_cast<unsigned>(x.rows), 256), combine_kernel,
-                 results, weights, top_k, static_cast<int>(x.cols), x.data, x.stride);
+  if (x.rows > 0) ExpertRows(cuda, norm, experts, x).run();
 }
 
 }  // namespace qvl

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -292,51 +293,97 @@ TEST(GpuRope, AnglesAreTheReferences) {
   EXPECT_TRUE(close(gpu.get(table.sin), sine, 1e-6));
 }
 
-TEST(GpuExperts, AreTheReferences) {
-  for (const int64_t count : {8, 128}) {
-    TestGpu gpu;
-    Ref ref;
-    const int64_t hidden = 128;
-    const int64_t width = 96;
-    const LinearDesc up_desc = desc_of({2 * width, hidden}, LinearKind::gate_up);
-    const LinearDesc down_desc = desc_of({hidden, width});
-    LinearDesc router_desc = desc_of({count, hidden});
-    router_desc.activation = ActFormat::f32;
-    Experts experts;
-    Experts expected;
-    std::vector<TestLinear> kept;
-    const auto add = [&](const LinearDesc& desc, uint32_t seed, Linear& to, Linear& ref_to) {
-      const TestWeight weight(desc, seed);
-      to = gpu.put_linear(desc, weight, false);
-      kept.push_back(pack(ref, desc, weight));
-      ref_to = kept.back().linear;
-    };
-    add(router_desc, 7, experts.router, expected.router);
+/// A block of experts on both backends, hidden_size 128, moe_intermediate_size 96.
+class ExpertsOf {
+ public:
+  static constexpr int64_t kHidden = 128;
+
+  ExpertsOf(int64_t count, int64_t top_k) : scale_(norm_weights(kHidden)) {
+    constexpr int64_t kWidth = 96;
+    LinearDesc router = desc_of({count, kHidden});
+    router.activation = ActFormat::f32;
+    add(router, 7, experts_.router, expected_.router);
     for (int64_t e = 0; e < count; ++e) {
-      experts.gate_up.emplace_back();
-      expected.gate_up.emplace_back();
-      experts.down.emplace_back();
-      expected.down.emplace_back();
       const auto seed = static_cast<uint32_t>(100 + 2 * e);
-      add(up_desc, seed, experts.gate_up.back(), expected.gate_up.back());
-      add(down_desc, seed + 1, experts.down.back(), expected.down.back());
+      add(desc_of({2 * kWidth, kHidden}, LinearKind::gate_up), seed,
+          experts_.gate_up.emplace_back(), expected_.gate_up.emplace_back());
+      add(desc_of({kHidden, kWidth}), seed + 1, experts_.down.emplace_back(),
+          expected_.down.emplace_back());
     }
-    experts.top_k = expected.top_k = count == 8 ? 2 : 8;
-    const std::vector<float> scale = norm_weights(hidden);
-    TestMat all = TestMat::normal(DType::f32, 70, hidden, 4);
-    const RmsNorm rms{{scale.data(), hidden}, 1e-6F};
-    const RmsNorm gpu_rms{gpu.put_vector(scale), 1e-6F};
-    const Mat<float> dall = gpu.put_floats(all);
-    rms_norm_moe(*gpu, {.prompt = 70}, gpu_rms, experts, dall);
-    const TestMat together = gpu.get(dall);
-    TestMat one = all.pick({33});
-    const Mat<float> done = gpu.put_floats(one);
-    rms_norm_moe(*gpu, {.generated = 1}, gpu_rms, experts, done);
-    EXPECT_TRUE(same_bits(gpu.get(done), 0, together, 33));
-    rms_norm_moe(ref, {.prompt = 70}, rms, expected, all.f32());
-    EXPECT_TRUE(close(together, all, kSumTolerance)) << count;
+    experts_.top_k = expected_.top_k = top_k;
+    gpu_norm_ = {gpu_.put_vector(scale_), 1e-6F};
+  }
+
+  TestMat on_gpu(RowRoles roles, TestMat x) {
+    const Mat<float> on_device = gpu_.put_floats(x);
+    rms_norm_moe(*gpu_, roles, gpu_norm_, experts_, on_device);
+    return gpu_.get(on_device);
+  }
+  TestMat reference(const TestMat& x) {
+    TestMat y = x;
+    rms_norm_moe(ref_, {.prompt = x.rows()}, {{scale_.data(), kHidden}, 1e-6F}, expected_, y.f32());
+    return y;
+  }
+
+ private:
+  void add(const LinearDesc& desc, uint32_t seed, Linear& to, Linear& expected) {
+    const TestWeight weight(desc, seed);
+    to = gpu_.put_linear(desc, weight, false);
+    kept_.push_back(pack(ref_, desc, weight));
+    expected = kept_.back().linear;
+  }
+
+  TestGpu gpu_;
+  Ref ref_;
+  Experts experts_;
+  Experts expected_;
+  std::vector<TestLinear> kept_;
+  std::vector<float> scale_;
+  RmsNorm gpu_norm_;
+};
+
+std::vector<int64_t> numbers(int64_t first, int64_t count) {
+  std::vector<int64_t> out(static_cast<size_t>(count));
+  std::iota(out.begin(), out.end(), first);
+  return out;
+}
+
+// 700 rows: 175 for each of 8 experts, 44 for each of 128, 700 for each of 3.
+class GpuExperts : public testing::TestWithParam<std::pair<int64_t, int64_t>> {
+ protected:
+  ExpertsOf experts_{GetParam().first, GetParam().second};
+  TestMat x_ = TestMat::normal(DType::f32, 700, ExpertsOf::kHidden, 4);
+};
+
+TEST_P(GpuExperts, AreTheReferences) {
+  const TestMat expected = experts_.reference(x_);
+  EXPECT_TRUE(close(experts_.on_gpu({.prompt = 700}, x_), expected, kSumTolerance));
+  for (const int64_t rows : {1, 7, 65, 130}) {
+    const std::vector<int64_t> some = numbers(300, rows);
+    const TestMat x = x_.pick(some);
+    EXPECT_TRUE(close(experts_.on_gpu({.generated = rows}, x), expected.pick(some), kSumTolerance))
+        << rows;
+    EXPECT_TRUE(close(experts_.on_gpu({.prompt = rows}, x), expected.pick(some), kSumTolerance))
+        << rows;
   }
 }
+
+TEST_P(GpuExperts, ARowHasTheSameBitsAloneAndAmongOthers) {
+  const TestMat all = experts_.on_gpu({.prompt = 500, .generated = 200}, x_);
+  for (const int64_t rows : {1, 9, 16, 17, 64, 333}) {
+    const TestMat x = x_.pick(numbers(100, rows));
+    for (const RowRoles roles : {RowRoles{.prompt = rows}, RowRoles{.generated = rows}}) {
+      const TestMat some = experts_.on_gpu(roles, x);
+      for (int64_t r = 0; r < rows; ++r) {
+        ASSERT_TRUE(same_bits(some, r, all, 100 + r)) << "row " << r << " of " << rows;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuExperts,
+                         testing::Values(std::pair{8, 2}, std::pair{128, 8}, std::pair{3, 3},
+                                         std::pair{1, 1}));
 
 /// Text attention of both backends, each with its own cache.
 class AttentionOf {

@@ -133,11 +133,12 @@ __device__ void store_sums(const Epilogue& epilogue, const float (&sums)[kSums],
   }
 }
 
-template <int kRows, int kCols, class Epilogue>
+/// map_b has the dimensions k, n and, for a grouped raster, the groups.
+template <int kRows, int kCols, class Raster, class Epilogue>
 __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
     gemm_wgmma_kernel(const __grid_constant__ CUtensorMap map_a,
-                      const __grid_constant__ CUtensorMap map_b, const GemmRaster raster, int m,
-                      int n, int steps, const Epilogue epilogue) {
+                      const __grid_constant__ CUtensorMap map_b, const Raster raster, int n,
+                      int steps, const Epilogue epilogue) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = WgmmaShape<kRows, kCols>;
   constexpr int kStages = Shape::kStages;
@@ -151,7 +152,6 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
   const uint32_t empty = shared_address(empty_barriers);
   const int first_tile = static_cast<int>(blockIdx.x);
   const int tile_stride = static_cast<int>(gridDim.x);
-  const int tiles = raster.tiles();
 
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
@@ -170,27 +170,33 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
       prefetch_tensor_map(&map_a);
       prefetch_tensor_map(&map_b);
       // Into a stage that is free; its rows of A are still to come.
-      const auto copy_weights = [&](int stage, int step, int col) {
+      const auto copy_weights = [&](int stage, int step, const GemmPlace& at) {
         const uint32_t barrier = full + 8 * stage;
+        const uint32_t to = ring + stage * Shape::kStageBytes + Shape::kBytesA;
         barrier_arrive_expecting(barrier, Shape::kStageBytes);
-        copy_box(ring + stage * Shape::kStageBytes + Shape::kBytesA, &map_b, step * Shape::kDepth,
-                 col, barrier);
+        if constexpr (Raster::kGrouped) {
+          copy_box(to, &map_b, step * Shape::kDepth, at.first_col, at.group, barrier);
+        } else {
+          copy_box(to, &map_b, step * Shape::kDepth, at.first_col, barrier);
+        }
       };
-      const int ahead = min(kStages, steps);
-      const int first_col = raster.at(first_tile).col_tile * kCols;
-      for (int step = 0; step < ahead; ++step) copy_weights(step, step, first_col);
+      int ahead = 0;
+      if constexpr (!Raster::kGrouped) {
+        ahead = min(kStages, steps);
+        const GemmPlace first = raster.template place<kRows, kCols>(first_tile);
+        for (int step = 0; step < ahead; ++step) copy_weights(step, step, first);
+      }
       wait_for_inputs();
+      const int tiles = raster.tiles();
       for (int tile = first_tile; tile < tiles; tile += tile_stride) {
-        const auto [row_tile, col_tile] = raster.at(tile);
-        const int row = row_tile * kRows;
-        const int col = col_tile * kCols;
+        const GemmPlace at = raster.template place<kRows, kCols>(tile);
         for (int step = 0; step < steps; ++step) {
           if (tile != first_tile || step >= ahead) {
             barrier_wait(empty + 8 * place.stage, place.parity ^ 1);
-            copy_weights(place.stage, step, col);
+            copy_weights(place.stage, step, at);
           }
-          copy_box(ring + place.stage * Shape::kStageBytes, &map_a, step * Shape::kDepth, row,
-                   full + 8 * place.stage);
+          copy_box(ring + place.stage * Shape::kStageBytes, &map_a, step * Shape::kDepth,
+                   at.first_row, full + 8 * place.stage);
           place.advance();
         }
       }
@@ -206,23 +212,29 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
     const auto release = [&](int stage) {
       if (lane == 0) barrier_arrive(empty + 8 * stage);
     };
+    const int tiles = raster.tiles();
     for (int tile = first_tile; tile < tiles; tile += tile_stride) {
+      const GemmPlace at = raster.template place<kRows, kCols>(tile);
+      // Of the rows of a group a tile may have few.
+      const bool has_rows = !Raster::kGrouped || at.first_row + first_row < at.end_row;
       float sums[kCols / 2];
 #pragma unroll
       for (float& sum : sums) sum = 0.F;
       int previous = 0;
       for (int step = 0; step < steps; ++step) {
         barrier_wait(full + 8 * place.stage, place.parity);
-        const uint32_t stage = ring + place.stage * Shape::kStageBytes;
-        const uint64_t a = swizzled_rows(stage + first_row * Shape::kDepth * 2);
-        const uint64_t b = swizzled_rows(stage + Shape::kBytesA);
-        pin_registers(sums);
-        wgmma_fence();
+        if (has_rows) {
+          const uint32_t stage = ring + place.stage * Shape::kStageBytes;
+          const uint64_t a = swizzled_rows(stage + first_row * Shape::kDepth * 2);
+          const uint64_t b = swizzled_rows(stage + Shape::kBytesA);
+          pin_registers(sums);
+          wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < Shape::kDepth / 16; ++i) wgmma(sums, a + 2 * i, b + 2 * i);
-        wgmma_commit();
+          for (int i = 0; i < Shape::kDepth / 16; ++i) wgmma(sums, a + 2 * i, b + 2 * i);
+          wgmma_commit();
+        }
         if (step > 0) {
-          wgmma_wait<1>();
+          if (has_rows) wgmma_wait<1>();
           release(previous);
         }
         previous = place.stage;
@@ -232,8 +244,7 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
       pin_registers(sums);
       release(previous);
 
-      const auto [row_tile, col_tile] = raster.at(tile);
-      store_sums(epilogue, sums, row_tile * kRows + thread_row, col_tile * kCols, m, n);
+      store_sums(epilogue, sums, at.first_row + thread_row, at.first_col, at.end_row, n);
     }
   }
 #else
@@ -254,39 +265,66 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   return kEncoder;
 }
 
+/// Of matrices of one shape that lie at even distances.
+struct MatrixGroups {
+  int count = 1;
+  int64_t bytes = 0;  ///< from one to the next
+};
+
 /// Boxes of `box_rows` rows and 64 columns of a bf16 matrix; what lies outside it reads as zero.
+/// With groups the map has them as its third dimension.
 inline CUtensorMap tensor_map(const __nv_bfloat16* data, int rows, int cols, int64_t row_stride,
-                              int box_rows) {
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t stride_bytes[] = {static_cast<cuuint64_t>(row_stride) * sizeof(__nv_bfloat16)};
-  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t element_strides[] = {1, 1};
+                              int box_rows, const MatrixGroups& groups = {}) {
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(cols), static_cast<cuuint64_t>(rows),
+                              static_cast<cuuint64_t>(groups.count)};
+  const cuuint64_t stride_bytes[] = {static_cast<cuuint64_t>(row_stride) * sizeof(__nv_bfloat16),
+                                     static_cast<cuuint64_t>(groups.bytes)};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows), 1};
+  const cuuint32_t element_strides[] = {1, 1, 1};
   CUtensorMap map;
   const CUresult result = tensor_map_encoder()(
-      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<__nv_bfloat16*>(data), sizes,
-      stride_bytes, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, groups.bytes == 0 ? 2 : 3,
+      const_cast<__nv_bfloat16*>(data), sizes, stride_bytes, box, element_strides,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   require_equal(result, CUDA_SUCCESS, "encoding a tensor map");
   return map;
 }
 
-template <int kRows, int kCols, class Epilogue>
-void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
+template <int kRows, int kCols, class Raster, class Epilogue>
+void launch_gemm_wgmma(const Raster& raster, int max_tiles, const CUtensorMap& map_a,
+                       const CUtensorMap& map_b, int n, int k, int sm_count, cudaStream_t stream,
+                       const Epilogue& epilogue) {
   using Shape = WgmmaShape<kRows, kCols>;
-  const auto kernel = gemm_wgmma_kernel<kRows, kCols, Epilogue>;
+  const auto kernel = gemm_wgmma_kernel<kRows, kCols, Raster, Epilogue>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              Shape::kSharedBytes));
-  const GemmRaster raster(args.m, args.n, kRows, kCols);
-  const CUtensorMap map_a = tensor_map(args.a, args.m, args.k, args.lda, kRows);
-  const CUtensorMap map_b = tensor_map(args.b, args.n, args.k, args.k, kCols);
-
-  launch({.grid = static_cast<unsigned>(std::min(raster.tiles(), args.sm_count)),
+  launch({.grid = static_cast<unsigned>(std::min(max_tiles, sm_count)),
           .block = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
-          .stream = args.stream,
-          .overlaps = args.compute_capability_major >= 9},
-         kernel, map_a, map_b, raster, args.m, args.n, (args.k + Shape::kDepth - 1) / Shape::kDepth,
-         epilogue);
+          .stream = stream},
+         kernel, map_a, map_b, raster, n, (k + Shape::kDepth - 1) / Shape::kDepth, epilogue);
+}
+
+template <int kRows, int kCols, class Epilogue>
+void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
+  const GemmRaster raster(args.m, args.n, kRows, kCols);
+  launch_gemm_wgmma<kRows, kCols>(raster, raster.tiles(),
+                                  tensor_map(args.a, args.m, args.k, args.lda, kRows),
+                                  tensor_map(args.b, args.n, args.k, args.k, kCols), args.n, args.k,
+                                  args.sm_count, args.stream, epilogue);
+}
+
+/// The product over groups; row_tiles have at most kRows rows. The bits are those of one product
+/// for each group.
+template <int kRows, int kCols, class Epilogue>
+void launch_group_gemm_wgmma(const GroupGemmArgs& args, const Epilogue& epilogue) {
+  const GroupRaster raster{args.row_tiles, args.row_tile_count, (args.n + kCols - 1) / kCols};
+  launch_gemm_wgmma<kRows, kCols>(
+      raster, args.max_row_tiles * raster.col_tiles,
+      tensor_map(args.a, args.rows, args.k, args.k, kRows),
+      tensor_map(args.b, args.n, args.k, args.k, kCols, {args.groups, args.group_bytes}), args.n,
+      args.k, args.sm_count, args.stream, epilogue);
 }
 
 /// With tile `index` of kGemmTiles.
@@ -302,10 +340,10 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue, size_t in
 }
 
 /// Whether the program carries this kernel.
-template <class Epilogue>
+template <class Epilogue, class Raster = GemmRaster>
 bool gemm_wgmma_was_built() {
   static const bool kBuilt =
-      is_built_for_90a(reinterpret_cast<const void*>(gemm_wgmma_kernel<64, 64, Epilogue>));
+      is_built_for_90a(reinterpret_cast<const void*>(gemm_wgmma_kernel<64, 128, Raster, Epilogue>));
   return kBuilt;
 }
 
