@@ -11,7 +11,7 @@
 
 #include "core/cuda.h"
 #include "core/dtype.h"
-#include "kernels/device/flash_warp.cuh"
+#include "kernels/device/numeric.cuh"
 
 namespace qvl::device {
 
@@ -65,7 +65,7 @@ static __global__ void normal_kernel(bf16* x, int64_t size, uint64_t seed, float
   const float u = (static_cast<float>(z >> 40) + 1.0F) * 0x1p-24F;
   const float v = static_cast<float>(z & 0xffffffU) * 0x1p-24F;
   const float y = scale * sqrtf(-2.0F * logf(u)) * cospif(2.0F * v);
-  x[i].bits = static_cast<uint16_t>(flash::pack(y, 0.0F));
+  x[i].bits = static_cast<uint16_t>(pack(y, 0.0F));
 }
 
 inline void fill_normal(bf16* x, int64_t size, uint64_t seed, float scale) {

@@ -3,6 +3,7 @@
 /// 64 keys or values of a decoding warp, and the softmax over them.
 
 #include "kernels/device/decode_units.cuh"
+#include "kernels/device/mma.cuh"
 
 namespace qvl::device {
 

@@ -74,8 +74,8 @@ __device__ inline void copy_rows(uint32_t to, const bf16* from, int stride, int 
   constexpr int kAcross = Shape::kMainChunks;
   constexpr int kAtOnce = kThreads / kAcross;
   const auto copy = [&](int row, int chunk) {
-    copy_async(to + row * Shape::kRowBytes + chunk * 16, from + row * stride + chunk * 8,
-               row < rows);
+    copy_piece<Fetch::line>(to + row * Shape::kRowBytes + chunk * 16,
+                            from + row * stride + chunk * 8, row < rows);
   };
   const int thread = static_cast<int>(threadIdx.x);
 #pragma unroll
@@ -173,8 +173,8 @@ struct WarpRows {
         load_matrices(b, from + n * 16 * Shape::kRowBytes + depth * 32);
 #pragma unroll
         for (int m = 0; m < kMatrices; ++m) {
-          multiply(scores[m][2 * n], a[m], b[0], b[1]);
-          multiply(scores[m][2 * n + 1], a[m], b[2], b[3]);
+          multiply_add(scores[m][2 * n], a[m], b[0], b[1]);
+          multiply_add(scores[m][2 * n + 1], a[m], b[2], b[3]);
         }
       }
     }
@@ -187,7 +187,7 @@ struct WarpRows {
         for (int m = 0; m < kMatrices; ++m) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            multiply_half(scores[m][4 * n + i], query_half[2 * m], query_half[2 * m + 1], b[i]);
+            multiply_add(scores[m][4 * n + i], query_half[2 * m], query_half[2 * m + 1], b[i]);
           }
         }
       }
@@ -269,21 +269,21 @@ struct WarpRows {
 #pragma unroll
       for (int n = 0; n < Shape::kDepths; ++n) {
         uint32_t b[4];
-        load_transposed(b, from + depth * 16 * Shape::kRowBytes + n * 32);
+        load_matrices<true>(b, from + depth * 16 * Shape::kRowBytes + n * 32);
 #pragma unroll
         for (int m = 0; m < kMatrices; ++m) {
-          multiply(sums[m][2 * n], a[m], b[0], b[1]);
-          multiply(sums[m][2 * n + 1], a[m], b[2], b[3]);
+          multiply_add(sums[m][2 * n], a[m], b[0], b[1]);
+          multiply_add(sums[m][2 * n + 1], a[m], b[2], b[3]);
         }
       }
       if constexpr (Shape::kHalfDepth) {
         if (depth % 2 == 0) {
-          load_transposed(half,
-                          values + (depth * 16 + lane) * Shape::kRowBytes + Shape::kDepths * 32);
+          load_matrices<true>(
+              half, values + (depth * 16 + lane) * Shape::kRowBytes + Shape::kDepths * 32);
         }
         const int second = depth % 2 * 2;
-        multiply(sums[0][Shape::kColumns - 1], a[0], half[second], half[second + 1]);
-        multiply(sums[1][Shape::kColumns - 1], a[1], half[second], half[second + 1]);
+        multiply_add(sums[0][Shape::kColumns - 1], a[0], half[second], half[second + 1]);
+        multiply_add(sums[1][Shape::kColumns - 1], a[1], half[second], half[second + 1]);
       }
     }
   }
@@ -347,7 +347,7 @@ __device__ inline void attend(const Tile& tile, const Keys& source, uint32_t sha
   copy_keys(0, handle, shared);
   if constexpr (kTwoPlaces) {
     copy_values(0, handle, shared);
-    wait_copies();
+    wait_all_copies();
     __syncthreads();
     rows.keep_query(warp_query);
     handle = source.at(min(1, blocks - 1));
@@ -356,7 +356,7 @@ __device__ inline void attend(const Tile& tile, const Keys& source, uint32_t sha
     const bool mine = block * kBlockKeys <= last_reach;
     const bool more = block + 1 < blocks;
     const uint32_t place = shared + (kTwoPlaces ? block % 2 * kPlaceBytes : 0);
-    wait_copies();
+    wait_all_copies();
     __syncthreads();  // the block's keys are there, and no warp reads the block before it
     if constexpr (kTwoPlaces) {
       const uint32_t other = shared + (block + 1) % 2 * kPlaceBytes;
@@ -370,7 +370,7 @@ __device__ inline void attend(const Tile& tile, const Keys& source, uint32_t sha
     handle = source.at(min(block + (kTwoPlaces ? 2 : 1), blocks - 1));
     rows.score(warp_query, place);
     if constexpr (!kTwoPlaces) {
-      wait_copies();
+      wait_all_copies();
       __syncthreads();  // its values are there, and no warp reads its keys
       if (more) copy_keys(block + 1, handle, place);
     }

@@ -270,9 +270,9 @@ __device__ inline void copy_query(uint32_t to, const bf16* from, int stride, int
     const int row = i / kChunks;
     const int chunk = i % kChunks;
     const bool there = row < rows && chunk * 8 < kHeadDim;
-    copy_async(to + chunk / 8 * (64 * Shape::kRowBytes) + row * Shape::kRowBytes +
-                   ((chunk ^ row) % 8) * 16,
-               there ? from + row * stride + chunk * 8 : from, there);
+    copy_piece<Fetch::line>(to + chunk / 8 * (64 * Shape::kRowBytes) + row * Shape::kRowBytes +
+                                ((chunk ^ row) % 8) * 16,
+                            there ? from + row * stride + chunk * 8 : from, there);
   }
 }
 
@@ -305,7 +305,7 @@ __device__ inline void attend_wgmma(const Tile& tile, const KeyBoxes& source, ui
 
   copy_query<Shape, kHeadDim>(query, tile.query + warpgroup * 64 * tile.query_stride,
                               tile.query_stride, tile.rows - warpgroup * 64);
-  wait_copies();
+  wait_all_copies();
   shared_writes_fence();
   named_barrier_wait(own_barrier, 128);
   if (kTurns && blocks > 1 && warpgroup == kWarpgroups - 1) named_barrier_arrive(turn(0), 256);

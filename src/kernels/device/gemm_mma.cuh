@@ -8,39 +8,9 @@
 #include "core/cuda.h"
 #include "kernels/device/gemm_args.h"
 #include "kernels/device/launch.cuh"
+#include "kernels/device/mma.cuh"
 
 namespace qvl::device {
-
-/// 16 bytes from global to shared memory; zeros when not `valid`, `from` is then not read.
-__device__ inline void copy_chunk(uint32_t to, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(valid ? 16 : 0)
-               : "memory");
-}
-
-__device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-template <int kPending>
-__device__ inline void copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-/// Four 8 x 8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ inline void load_matrices(uint32_t (&matrices)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-               : "r"(address)
-               : "memory");
-}
-
-/// sums[16, 8] += a[16, 16] * b[8, 16]^T.
-__device__ inline void mma(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 struct MmaShape {
   static constexpr int kRows = 128;
@@ -89,8 +59,8 @@ __global__ void __launch_bounds__(MmaShape::kThreads, 2)
       const int at_k = step * Shape::kDepth + chunk * 8;
       const bool valid_a = at_k < k && first_row + row < m;
       const bool valid_b = at_k < k && first_col + row < n;
-      copy_chunk(base_a + offset, valid_a ? a + (first_row + row) * lda + at_k : a, valid_a);
-      copy_chunk(base_b + offset, valid_b ? b + int64_t{first_col + row} * k + at_k : b, valid_b);
+      copy_piece(base_a + offset, valid_a ? a + (first_row + row) * lda + at_k : a, valid_a);
+      copy_piece(base_b + offset, valid_b ? b + int64_t{first_col + row} * k + at_k : b, valid_b);
     }
   };
 
@@ -105,13 +75,13 @@ __global__ void __launch_bounds__(MmaShape::kThreads, 2)
   // A step always commits a group, empty past the end, so the same wait fits every step.
   for (int step = 0; step < Shape::kStages - 1; ++step) {
     if (step < steps) copy_stage(step);
-    copy_commit();
+    commit_copies();
   }
   for (int step = 0; step < steps; ++step) {
-    copy_wait<Shape::kStages - 2>();
+    wait_copies<Shape::kStages - 2>();
     __syncthreads();  // the stage is there for all, and all have read the one overwritten next
     if (step + Shape::kStages - 1 < steps) copy_stage(step + Shape::kStages - 1);
-    copy_commit();
+    commit_copies();
     const int stage = step % Shape::kStages * Shape::kStageBytes;
 #pragma unroll
     for (int depth = 0; depth < Shape::kDepth / 16; ++depth) {
@@ -129,7 +99,8 @@ __global__ void __launch_bounds__(MmaShape::kThreads, 2)
             base_a + stage + Shape::offset(warp_row + i * 16 + lane % 16, depth * 2 + lane / 16));
 #pragma unroll
         for (int j = 0; j < kColBlocks; ++j) {
-          mma(sums[i][j], a_block, b_blocks[j / 2][j % 2 * 2], b_blocks[j / 2][j % 2 * 2 + 1]);
+          multiply_add(sums[i][j], a_block, b_blocks[j / 2][j % 2 * 2],
+                       b_blocks[j / 2][j % 2 * 2 + 1]);
         }
       }
     }

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/dtype.h"
 #include "kernels/device/launch.cuh"
+#include "kernels/device/numeric.cuh"
 
 namespace qvl::device {
 
@@ -28,15 +29,6 @@ namespace rotate {
 
 constexpr int kThreads = 256;
 
-__device__ inline float low(uint32_t both) { return __uint_as_float(both << 16); }
-__device__ inline float high(uint32_t both) { return __uint_as_float(both & 0xffff0000U); }
-
-__device__ inline uint32_t pack(float low, float high) {
-  uint32_t both;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  return both;
-}
-
 template <int kHeadDim>
 __global__ void __launch_bounds__(kThreads) rotate_kernel(const RotateRows args) {
   constexpr int kPairs = kHeadDim / 2;
@@ -54,10 +46,14 @@ __global__ void __launch_bounds__(kThreads) rotate_kernel(const RotateRows args)
     const uint2 b = *second;
     const float4 c = *reinterpret_cast<const float4*>(args.cos + row * kPairs + pair);
     const float4 s = *reinterpret_cast<const float4*>(args.sin + row * kPairs + pair);
-    *first = {pack(low(a.x) * c.x - low(b.x) * s.x, high(a.x) * c.y - high(b.x) * s.y),
-              pack(low(a.y) * c.z - low(b.y) * s.z, high(a.y) * c.w - high(b.y) * s.w)};
-    *second = {pack(low(b.x) * c.x + low(a.x) * s.x, high(b.x) * c.y + high(a.x) * s.y),
-               pack(low(b.y) * c.z + low(a.y) * s.z, high(b.y) * c.w + high(a.y) * s.w)};
+    const float2 a0 = unpack(a.x);
+    const float2 a1 = unpack(a.y);
+    const float2 b0 = unpack(b.x);
+    const float2 b1 = unpack(b.y);
+    *first = {pack(a0.x * c.x - b0.x * s.x, a0.y * c.y - b0.y * s.y),
+              pack(a1.x * c.z - b1.x * s.z, a1.y * c.w - b1.y * s.w)};
+    *second = {pack(b0.x * c.x + a0.x * s.x, b0.y * c.y + a0.y * s.y),
+               pack(b1.x * c.z + a1.x * s.z, b1.y * c.w + a1.y * s.w)};
   }
 }
 

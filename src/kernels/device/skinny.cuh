@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "kernels/device/launch.cuh"
+#include "kernels/device/mma.cuh"
 #include "kernels/device/numeric.cuh"
 
 namespace qvl::device {

@@ -11,11 +11,9 @@
 
 #include <cstdint>
 
-namespace qvl::device {
+#include "kernels/device/mma.cuh"
 
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace qvl::device {
 
 // Barriers. `parity` is that of the phase waited for: 0 for the first; waiting for parity 1 on a
 // fresh barrier returns at once.
