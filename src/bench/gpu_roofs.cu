@@ -71,6 +71,8 @@ double time(cudaStream_t stream, const Work& work) {
 Result<GpuRoofs> measure_gpu_roofs() {
   const Result<CudaDeviceInfo> info = open_cuda_device(0);
   if (!info) return info.error();
+  const Result<Cuda> cuda = make_cuda();
+  if (!cuda) return cuda.error();
   Result<Arena> memory = make_device_arena("roofs", kGpuRoofBytes);
   if (!memory) return memory.error();
   auto* const words = memory->take<uint16_t>(kGpuRoofBytes / 2);
@@ -94,7 +96,7 @@ Result<GpuRoofs> measure_gpu_roofs() {
                          .m = kSide,
                          .n = kSide,
                          .k = kSide,
-                         .compute_capability_major = info->compute_capability / 10,
+                         .compute_capability_major = cuda->compute_capability / 10,
                          .sm_count = info->sm_count,
                          .stream = stream.get()},
                         device::StoreFloat{result, kSide, nullptr});

@@ -53,20 +53,19 @@ void attention(Cuda& cuda, ActMat qkv, const AttentionLayer& layer, const RopeTa
     const auto tiles = static_cast<unsigned>(lists.tile_count);
     device::launch(device::blocks_of(cuda, {tiles, 8}, 256), prepare_kernel, heads, lists.tiles,
                    lists.tile_rows);
-    device::prefill_attention({.query = static_cast<const bf16*>(qkv.data),
-                               .query_stride = qkv.stride,
-                               .cache = cache.base,
-                               .page_bytes = cache.page_bytes,
-                               .sequences = lists.sequences,
-                               .tiles = lists.tiles,
-                               .num_tiles = lists.tile_count,
-                               .tile_rows = lists.tile_rows,
-                               .num_heads = layer.num_heads,
-                               .num_kv_heads = cache.shape.num_kv_heads,
-                               .head_dim = kHeadDim,
-                               .out = static_cast<bf16*>(out.data),
-                               .out_stride = out.stride},
-                              cuda.stream);
+    device::prefill_attention(cuda, {.query = static_cast<const bf16*>(qkv.data),
+                                     .query_stride = qkv.stride,
+                                     .cache = cache.base,
+                                     .page_bytes = cache.page_bytes,
+                                     .sequences = lists.sequences,
+                                     .tiles = lists.tiles,
+                                     .num_tiles = lists.tile_count,
+                                     .tile_rows = lists.tile_rows,
+                                     .num_heads = layer.num_heads,
+                                     .num_kv_heads = cache.shape.num_kv_heads,
+                                     .head_dim = kHeadDim,
+                                     .out = static_cast<bf16*>(out.data),
+                                     .out_stride = out.stride});
   }
   if (lists.decode_count > 0) {
     device::launch_decode_attention(heads, lists, device::half(out.data), out.stride, cuda);

@@ -59,14 +59,22 @@ struct Cuda {
   static constexpr std::string_view kName = "cuda";
 
   CUstream_st* stream = nullptr;
-  Arena* scratch = nullptr;  ///< device memory; operators rewind it
-  int compute_capability = 0;
+  Arena* scratch = nullptr;    ///< device memory; operators rewind it
+  int compute_capability = 0;  ///< 90 for 9.0; see make_cuda
   int sm_count = 0;
+  int shared_bytes = 0;                         ///< of shared memory that a block may have
   const DeviceLists* lists = nullptr;           ///< of the step under way
   std::vector<std::byte>* read_back = nullptr;  ///< host memory that holds copies for the host
   Staging* staging = nullptr;                   ///< what is uploaded goes through it; or null
   Threads* threads = nullptr;                   ///< of the host, to prepare weights; or null
 };
+
+/// The current device with what operators choose their kernels by; all else is the caller's to set.
+/// That follows the code that was loaded as well as the device: where the driver has translated
+/// kernels that were built for an older architecture, or the device runs those of one, the compute
+/// capability is theirs, and so is the shared memory of 7.5. Error no_gpu: the program has no
+/// kernels for the device.
+Result<Cuda> make_cuda();
 
 /// The mixture of experts of one engine; num_experts 0: there is none.
 struct MoeShape {

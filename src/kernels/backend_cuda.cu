@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "kernels/device/products.cuh"
 #include "kernels/moe_cuda.h"
@@ -34,7 +35,39 @@ void carry(const Cuda& cuda, void* to, const void* from, int64_t bytes) {
                  static_cast<int>(bytes / 4), static_cast<uint32_t*>(to));
 }
 
+constexpr int64_t kFewBytes = 512;
+
 }  // namespace
+
+/// All kernels of a program are built for the same architectures.
+Result<Cuda> make_cuda() {
+  int device = 0;
+  check(cudaGetDevice(&device));
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device));
+    return value;
+  };
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor);
+  const int minor = attribute(cudaDevAttrComputeCapabilityMinor);
+  cudaFuncAttributes kernel{};
+  const cudaError_t error = cudaFuncGetAttributes(&kernel, carry_kernel<kFewBytes>);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // not sticky
+    const std::string number = std::to_string(major) + std::to_string(minor);
+    return Error{ErrorCode::no_gpu,
+                 "this program has no kernels for compute capability " + std::to_string(major) +
+                     "." + std::to_string(minor) + " (" + cudaGetErrorString(error) +
+                     "): build it with -DQVL_CUDA_ARCHITECTURES=" + number + "-real",
+                 ""};
+  }
+  Cuda cuda;
+  cuda.compute_capability = std::min(major * 10 + minor, kernel.ptxVersion);
+  cuda.sm_count = attribute(cudaDevAttrMultiProcessorCount);
+  cuda.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  if (cuda.compute_capability < 80) cuda.shared_bytes = std::min(cuda.shared_bytes, 64 * 1024);
+  return cuda;
+}
 
 Staging::Staging(int64_t part_bytes, size_t parts)
     : part_bytes_(part_bytes), memory_(make_pinned(part_bytes * static_cast<int64_t>(parts))) {
@@ -74,10 +107,9 @@ int64_t scratch_bytes(const Cuda& cuda, const OperatorShapes& shapes) {
 
 void upload(Cuda& cuda, void* to, const void* from, int64_t bytes) {
   if (bytes == 0) return;
-  constexpr int64_t kFew = 512;
   constexpr int64_t kMany = 4000;
   const bool words = bytes % 4 == 0 && reinterpret_cast<uintptr_t>(to) % 4 == 0;
-  if (words && bytes <= kFew) return carry<kFew>(cuda, to, from, bytes);
+  if (words && bytes <= kFewBytes) return carry<kFewBytes>(cuda, to, from, bytes);
   if (words && bytes <= kMany) return carry<kMany>(cuda, to, from, bytes);
   if (cuda.staging != nullptr) return cuda.staging->copy(to, from, bytes, cuda.stream);
   // From pageable memory: the driver has its own copy when the call returns.

@@ -90,15 +90,17 @@ StepLists::~StepLists() = default;
 
 namespace {
 
-/// Small tiles where large ones would leave multiprocessors idle.
-int64_t tile_rows(const HostLists& lists, int64_t num_heads, int sm_count) {
+/// Small tiles where large ones would leave multiprocessors idle, or do not fit.
+int64_t tile_rows(const Cuda& cuda, const HostLists& lists, int64_t num_heads) {
   int64_t tiles = 0;
   for (const SequenceRows& s : lists.sequences) {
     if (s.role == Role::prompt) {
       tiles += (s.rows + device::kFlashTileRows - 1) / device::kFlashTileRows;
     }
   }
-  return tiles * num_heads < sm_count ? device::kFlashSmallTileRows : device::kFlashTileRows;
+  return tiles * num_heads < cuda.sm_count || !device::has_large_prefill_tiles(cuda)
+             ? device::kFlashSmallTileRows
+             : device::kFlashTileRows;
 }
 
 }  // namespace
@@ -178,7 +180,7 @@ const DeviceLists& StepLists::place(Cuda& cuda, const HostLists& lists) {
                   [](const SequenceRows& s) { return s.role == Role::generated; });
   const bool is_small = lists.tokens.size + lists.pad_rows <= capacity_.decode_rows;
   Block& block = only_generated && is_small ? *decode_ : *mixed_;
-  fill(block, lists, tile_rows(lists, capacity_.num_heads, cuda.sm_count));
+  fill(block, lists, tile_rows(cuda, lists, capacity_.num_heads));
   check(cudaMemcpyAsync(block.device, block.host.get(), static_cast<size_t>(block.used),
                         cudaMemcpyHostToDevice, cuda.stream));
   cuda.lists = &lists_;

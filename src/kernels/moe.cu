@@ -40,8 +40,7 @@ class ExpertRows {
         scratch_(cuda) {}
 
   void run() {
-    const bool in_tiles = x_.rows > kFewRows && cuda_.compute_capability / 10 == 9 &&
-                          device::gemm_wgmma_was_built<device::StoreFloat, device::GroupRaster>();
+    const bool in_tiles = x_.rows > kFewRows && device::has_wgmma(cuda_);
     tile_rows_ = !in_tiles                                          ? device::kExpertRows
                  : entries_ / experts_.count() >= kRowsOfLargeTiles ? 128
                                                                     : 64;

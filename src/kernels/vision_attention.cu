@@ -11,14 +11,14 @@ namespace {
 
 /// The height that ends sooner: waves over the multiprocessors times the time of a tile, which is 4
 /// to 5 of the two heights as measured on an H200.
-int64_t tile_rows(std::span<const int64_t> cu_seqlens, int64_t heads, int sm_count) {
-  if (!device::flash::wgmma_was_built()) return device::kFlashTileRows;
+int64_t tile_rows(const Cuda& cuda, std::span<const int64_t> cu_seqlens, int64_t heads) {
+  if (!device::has_wgmma(cuda)) return device::kFlashTileRows;
   const auto waves = [&](int64_t rows) {
     int64_t tiles = 0;
     for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
       tiles += (cu_seqlens[s + 1] - cu_seqlens[s] + rows - 1) / rows;
     }
-    return (tiles * heads + sm_count - 1) / sm_count;
+    return (tiles * heads + cuda.sm_count - 1) / cuda.sm_count;
   };
   return waves(device::kFlashLargeTileRows) * 5 < waves(device::kFlashTileRows) * 4
              ? device::kFlashLargeTileRows
@@ -56,15 +56,16 @@ void vision_attention(Cuda& cuda, ActMat qkv, int64_t heads, const RopeTable& ro
                        .head_dim = head_dim,
                        .overlaps = device::overlaps(cuda)},
                       cuda.stream);
-  device::vision_attention({.qkv = static_cast<const bf16*>(qkv.data),
+  device::vision_attention(cuda,
+                           {.qkv = static_cast<const bf16*>(qkv.data),
                             .qkv_stride = qkv.stride,
                             .patches = qkv.rows,
-                            .tile_rows = tile_rows(cu_seqlens, heads, cuda.sm_count),
+                            .tile_rows = tile_rows(cuda, cu_seqlens, heads),
                             .heads = heads,
                             .head_dim = head_dim,
                             .out = static_cast<bf16*>(out.data),
                             .out_stride = out.stride},
-                           rows_of(cu_seqlens), cuda.stream);
+                           rows_of(cu_seqlens));
 }
 
 }  // namespace qvl

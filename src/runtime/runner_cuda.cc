@@ -42,11 +42,10 @@ class CudaOwner {
  public:
   static constexpr bool kAsynchronous = true;
 
-  explicit CudaOwner(CudaDeviceInfo info) : info_(std::move(info)), stream_(make_stream()) {
+  CudaOwner(CudaDeviceInfo info, const Cuda& device)
+      : backend(device), info_(std::move(info)), stream_(make_stream()) {
     backend.stream = stream_.get();
     backend.scratch = scratch.get();
-    backend.compute_capability = info_.compute_capability;
-    backend.sm_count = info_.sm_count;
     backend.read_back = read_back_.get();
     backend.staging = staging_.get();
     backend.threads = threads_.get();
@@ -255,7 +254,7 @@ class CudaOwner {
 }  // namespace
 
 bool has_cuda_backend() { return true; }
-bool has_gpu() { return static_cast<bool>(open_cuda_device(0)); }
+bool has_gpu() { return open_cuda_device(0) && make_cuda(); }
 
 std::optional<int64_t> gpu_memory_bytes(const EngineConfig& config) {
   const bool may_use =
@@ -263,7 +262,7 @@ std::optional<int64_t> gpu_memory_bytes(const EngineConfig& config) {
       (config.backend == BackendKind::automatic && config.dtype != ActivationType::float32);
   if (!may_use) return std::nullopt;
   const Result<CudaDeviceInfo> device = open_cuda_device(0);
-  if (!device) return std::nullopt;
+  if (!device || !make_cuda()) return std::nullopt;
   return device->total_bytes;
 }
 
@@ -282,7 +281,9 @@ Result<std::unique_ptr<Runner>> make_cuda_runner(const ModelFiles& model,
   try {
     Result<CudaDeviceInfo> device = open_cuda_device(0);
     if (!device) return device.error();
-    return load_runner(CudaOwner(std::move(*device)), model, config);
+    const Result<Cuda> cuda = make_cuda();
+    if (!cuda) return cuda.error();
+    return load_runner(CudaOwner(std::move(*device), *cuda), model, config);
   } catch (const CudaError& error) {
     return Error{ErrorCode::no_gpu, error.what(), ""};
   }

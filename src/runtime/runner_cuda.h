@@ -7,7 +7,7 @@
 namespace qvl {
 
 bool has_cuda_backend();
-/// True if this build has the CUDA backend and a GPU can be used.
+/// True if this build has the CUDA backend and kernels for the GPU, and it can be used.
 bool has_gpu();
 
 /// Memory of the GPU that `config` would use, or nullopt if it would use none.

@@ -19,12 +19,11 @@ constexpr int64_t kMostRows = 256;
 
 class Steps {
  public:
-  explicit Steps(const CudaDeviceInfo& info)
+  explicit Steps(const Cuda& cuda)
       : stream_(make_stream()),
-        memory_(std::move(*make_device_arena("logits", (kVocab + 8192) * kMostRows * 4))) {
+        memory_(std::move(*make_device_arena("logits", (kVocab + 8192) * kMostRows * 4))),
+        cuda_(cuda) {
     cuda_.stream = stream_.get();
-    cuda_.compute_capability = info.compute_capability;
-    cuda_.sm_count = info.sm_count;
     logits_ = make_mat(memory_.take<float>(kMostRows * kVocab), kMostRows, kVocab);
     maxima_ = make_mat(memory_.take<LogitKey>(kMostRows * kLogitGroups), kMostRows, kLogitGroups);
     tokens_ = memory_.take<int32_t>(kMostRows);
@@ -93,7 +92,9 @@ class Steps {
 int run() {
   const Result<CudaDeviceInfo> info = open_cuda_device(0);
   if (!info) throw CudaError(info.error().message());
-  Steps steps(*info);
+  const Result<Cuda> cuda = make_cuda();
+  if (!cuda) throw CudaError(cuda.error().message());
+  Steps steps(*cuda);
   for (const int64_t rows : {1, 8, 64, 256}) steps.measure(rows);
   return 0;
 }

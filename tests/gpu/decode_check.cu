@@ -51,8 +51,7 @@ __global__ void __launch_bounds__(1024) read_kernel(const uint4* p, int64_t n, u
 }
 
 struct Bench {
-  int sm_count = 0;
-  int compute_capability = 0;
+  Cuda cuda;
   CudaStream stream = make_stream();
   Arena memory = std::move(*make_device_arena("weights", kWeightBytes + (320LL << 20)));
   bf16x1* w = memory.take<bf16x1>(kWeightBytes / 2);
@@ -119,36 +118,45 @@ void all(Bench& bench, int n, int k) {
   const int64_t bytes = int64_t{n} * k * 2;
   const double us = bench.time([&](int i) {
     const int64_t places = std::max<int64_t>(1, kWeightBytes / bytes);
-    launch({.grid = 264, .block = 1024, .stream = bench.stream.get()}, read_kernel,
-           reinterpret_cast<const uint4*>(bench.w + i % places * (bytes / 2)), bytes / 16,
-           reinterpret_cast<uint32_t*>(bench.y));
+    launch({.grid = 264,
+            .block = 1024,
+            .stream = bench.stream.get(),
+            .overlaps = overlaps(bench.cuda)},
+           read_kernel, reinterpret_cast<const uint4*>(bench.w + i % places * (bytes / 2)),
+           bytes / 16, reinterpret_cast<uint32_t*>(bench.y));
   });
   std::printf("%d x %d: read %.2fus %.0f GB/s\n", n, k, us, bytes / us / 1e3);
   std::vector<float> first;
   for (const int rows : {1, 5, 8, 16, 29, 32, 64, 77, 128}) {
     std::printf("  rows %d:", rows);
     const auto mma = [&]<int kColumns, int kAhead>(const char* name) {
+      if (!skinny_fits<kColumns, kAhead, 8, false>({.n = n, .k = k, .rows = rows},
+                                                   bench.cuda.shared_bytes)) {
+        return;
+      }
       run(bench, name, n, k, rows, first, [&](const auto& args, const auto& x, const auto& store) {
-        launch_skinny_tile<kColumns, kAhead, 8>(args, x, store, bench.sm_count, bench.stream.get(),
-                                                bench.compute_capability >= 90);
+        launch_skinny_tile<kColumns, kAhead, 8>(bench.cuda, args, x, store);
       });
     };
     const auto wgmma = [&]<int kColumns>(const char* name) {
-      if (bench.compute_capability / 10 != 9) return;
+      if (!has_wgmma(bench.cuda)) return;
       run(bench, name, n, k, rows, first, [&](const auto& args, const auto& x, const auto& store) {
         launch_skinny_wgmma<kColumns>(args, x, store, bench.stream.get());
       });
     };
     if (rows <= 8) {
+      mma.template operator()<1, 2>("mma/2");
       mma.template operator()<1, 3>("mma/3");
       mma.template operator()<1, 4>("mma/4");
       mma.template operator()<1, 6>("mma/6");
       wgmma.template operator()<16>("wgmma16");
     } else if (rows <= 16) {
+      mma.template operator()<2, 1>("mma/1");
       mma.template operator()<2, 2>("mma/2");
       wgmma.template operator()<16>("wgmma16");
       wgmma.template operator()<32>("wgmma32");
     } else if (rows <= 32) {
+      mma.template operator()<2, 1>("mma/1");
       mma.template operator()<2, 2>("mma/2");
       wgmma.template operator()<32>("wgmma32");
       wgmma.template operator()<64>("wgmma64");
@@ -161,14 +169,11 @@ void all(Bench& bench, int n, int k) {
 }
 
 /// Attention of `rows` sequences of `context` tokens each, in layers that do not share pages.
-void time_attention(Bench& bench, const CudaDeviceInfo& info, int64_t heads, int64_t kv_heads,
-                    int64_t rows, int64_t context) {
+void time_attention(Bench& bench, int64_t heads, int64_t kv_heads, int64_t rows, int64_t context) {
   Arena scratch = std::move(*make_device_arena("scratch", 1 << 20));
-  Cuda cuda;
+  Cuda cuda = bench.cuda;
   cuda.stream = bench.stream.get();
   cuda.scratch = &scratch;
-  cuda.compute_capability = info.compute_capability;
-  cuda.sm_count = info.sm_count;
   const KvShape shape{kv_heads, 128, DType::bf16};
   const int64_t page_bytes = kv_page_bytes(cuda, shape);
   const int64_t pages = pages_for(context) * rows;
@@ -239,14 +244,11 @@ struct LayersCheck {
   int64_t count;
 
   /// `first`: what smaller steps left, and then what the largest did.
-  void run(Bench& bench, const CudaDeviceInfo& info, int64_t rows, int64_t context,
-           std::vector<float>& first) const {
+  void run(Bench& bench, int64_t rows, int64_t context, std::vector<float>& first) const {
     Arena scratch = std::move(*make_device_arena("scratch", 64 << 20));
-    Cuda cuda;
+    Cuda cuda = bench.cuda;
     cuda.stream = bench.stream.get();
     cuda.scratch = &scratch;
-    cuda.compute_capability = info.compute_capability;
-    cuda.sm_count = info.sm_count;
     const int64_t width = (heads + 2 * kv_heads) * kHeadDim;
     const KvShape shape{kv_heads, kHeadDim, DType::bf16};
     const int64_t page_bytes = kv_page_bytes(cuda, shape);
@@ -372,9 +374,14 @@ int main() {
     std::printf("FAIL: %s\n", info.error().message().c_str());
     return 1;
   }
+  const auto cuda = qvl::make_cuda();
+  if (!cuda) {
+    std::printf("FAIL: %s\n", cuda.error().message().c_str());
+    return 1;
+  }
   Bench bench;
-  bench.sm_count = info->sm_count;
-  bench.compute_capability = info->compute_capability;
+  bench.cuda = *cuda;
+  bench.cuda.stream = bench.stream.get();
   fill_kernel<<<1024, 256>>>(reinterpret_cast<uint16_t*>(bench.w), kWeightBytes / 2, 1);
   fill_kernel<<<64, 256>>>(reinterpret_cast<uint16_t*>(bench.x), kRows * 8192, 2);
   fill_kernel<<<64, 256>>>(reinterpret_cast<uint16_t*>(bench.norm), 8192 * 2, 6);
@@ -387,11 +394,11 @@ int main() {
   all(bench, 1002, 1096);  // neither whole tiles nor whole chunks
   for (const int64_t rows : {1, 8, 64}) {
     for (const int64_t context : {64, 512, 2048, 8192}) {
-      time_attention(bench, *info, 16, 8, rows, context);
+      time_attention(bench, 16, 8, rows, context);
     }
   }
-  time_attention(bench, *info, 32, 8, 1, 512);
-  time_attention(bench, *info, 32, 8, 64, 512);
+  time_attention(bench, 32, 8, 1, 512);
+  time_attention(bench, 32, 8, 64, 512);
   const LayersCheck small{
       .hidden = 1032, .intermediate = 2888, .heads = 8, .kv_heads = 4, .count = 3};
   const LayersCheck of_2b{
@@ -401,15 +408,14 @@ int main() {
   for (const int64_t context : {9, 130, 1500}) {
     std::vector<float> first;
     for (const int64_t rows : {1, 3, 8, 11, 30, 64, 100}) {
-      small.run(bench, *info, rows, context, first);
+      small.run(bench, rows, context, first);
     }
   }
   std::vector<float> first;
-  for (const int64_t rows : {1, 2, 3, 4, 5, 6, 8, 16, 64})
-    of_2b.run(bench, *info, rows, 576, first);
+  for (const int64_t rows : {1, 2, 3, 4, 5, 6, 8, 16, 64}) of_2b.run(bench, rows, 576, first);
   first.clear();
-  for (const int64_t rows : {1, 8}) of_2b.run(bench, *info, rows, 4096, first);
+  for (const int64_t rows : {1, 8}) of_2b.run(bench, rows, 4096, first);
   first.clear();
-  for (const int64_t rows : {1, 8, 64}) of_8b.run(bench, *info, rows, 576, first);
+  for (const int64_t rows : {1, 8, 64}) of_8b.run(bench, rows, 576, first);
   return bench.differs ? 1 : 0;
 }

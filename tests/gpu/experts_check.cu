@@ -35,11 +35,9 @@ __global__ void fill_kernel(uint16_t* p, int64_t n, uint32_t seed) {
 
 class ExpertsCheck {
  public:
-  explicit ExpertsCheck(const CudaDeviceInfo& info) {
+  explicit ExpertsCheck(const Cuda& device) : cuda_(device) {
     cuda_.stream = stream_.get();
     cuda_.scratch = &scratch_;
-    cuda_.compute_capability = info.compute_capability;
-    cuda_.sm_count = info.sm_count;
     scratch_ = std::move(*make_device_arena(
         "scratch", moe_scratch_bytes(cuda_, {kMostRows, kHidden, kWidth, kExperts, kTopK})));
     const std::vector<float> ones(kHidden, 1.0F);
@@ -115,12 +113,12 @@ class ExpertsCheck {
 };
 
 void all(int64_t rows_of_one_pass) {
-  const Result<CudaDeviceInfo> info = open_cuda_device(0);
-  if (!info) {
-    std::printf("%s\n", info.error().message().c_str());
+  const Result<Cuda> device = make_cuda();
+  if (!device) {
+    std::printf("%s\n", device.error().message().c_str());
     std::exit(1);
   }
-  ExpertsCheck checked(*info);
+  ExpertsCheck checked(*device);
   if (rows_of_one_pass > 0) return checked.once(rows_of_one_pass);
   constexpr double kExpertBytes = 3.0 * kWidth * kHidden * 2;
   std::printf("%6s %10s %10s %8s %10s\n", "rows", "us", "experts", "GB/s", "TFLOP/s");

@@ -21,21 +21,44 @@
 namespace qvl::device {
 namespace {
 
-/// One of the two implementations.
+/// One of the implementations; the largest tiles first, none where another path has the same.
 struct Path {
   const char* name;
-  void (*prefill)(const PrefillAttention&, cudaStream_t);
-  void (*vision)(const VisionAttention&, std::span<const VisionRows>, cudaStream_t);
+  Cuda cuda;
+  void (*prefill)(const Cuda&, const PrefillAttention&);
+  void (*vision)(const Cuda&, const VisionAttention&, std::span<const VisionRows>);
+  std::vector<int64_t> prefill_tile_rows;
   std::vector<int64_t> vision_tile_rows;
 };
 
 std::vector<Path> paths() {
-  std::vector<Path> paths = {
-      {"mma.sync", prefill_attention_mma, vision_attention_mma, {kFlashTileRows}}};
-  if (flash::wgmma_was_built()) {
+  const auto device = make_cuda();
+  if (!device) throw CudaError(device.error().message());
+  const Cuda& cuda = *device;
+  Cuda small = cuda;
+  small.shared_bytes = 64 * 1024;  // as on compute capability 7.5
+  std::vector<Path> paths = {{"mma.sync in 64 KiB",
+                              small,
+                              prefill_attention_mma,
+                              vision_attention_mma,
+                              {kFlashSmallTileRows},
+                              {}}};
+  if (has_large_prefill_tiles(cuda)) {
+    paths.push_back({"mma.sync",
+                     cuda,
+                     prefill_attention_mma,
+                     vision_attention_mma,
+                     {kFlashTileRows, kFlashSmallTileRows},
+                     {kFlashTileRows}});
+  } else {
+    paths.back().vision_tile_rows = {kFlashTileRows};
+  }
+  if (has_wgmma(cuda)) {
     paths.push_back({"wgmma",
+                     cuda,
                      prefill_attention_wgmma,
                      vision_attention_wgmma,
+                     {kFlashTileRows, kFlashSmallTileRows},
                      {kFlashLargeTileRows, kFlashTileRows}});
   } else {
     std::printf("wgmma: not for this device\n");
@@ -119,12 +142,12 @@ struct Prompts {
   }
 
   std::vector<bf16> run(const Path& path, const std::vector<SequenceRows>& list,
-                        int64_t tile_rows = kFlashTileRows) const {
+                        int64_t tile_rows) const {
     const std::vector<PrefillTile> tiles = tiles_of(list, tile_rows);
     const Buffer<SequenceRows> device_list(list);
     const Buffer<PrefillTile> device_tiles(tiles);
     out->poison();
-    path.prefill(args(device_list, device_tiles, tiles.size(), tile_rows), nullptr);
+    path.prefill(path.cuda, args(device_list, device_tiles, tiles.size(), tile_rows));
     check(cudaDeviceSynchronize());
     return out->read();
   }
@@ -200,19 +223,20 @@ void check_prefill(int64_t group, float query_scale) {
   for (const Path& path : paths()) {
     const std::string name = text("%s prefill, group %lld, queries of deviation %g", path.name,
                                   static_cast<long long>(group), static_cast<double>(query_scale));
-    const std::vector<bf16> whole = prompts.run(path, prompts.sequences);
+    const int64_t tile_rows = path.prefill_tile_rows.front();
+    const std::vector<bf16> whole = prompts.run(path, prompts.sequences, tile_rows);
     compare(name, prompts.shape(), whole, expected, Prompts::row_name, &prompts);
     require_same(name + ", small tiles", prompts.shape(),
-                 prompts.run(path, prompts.sequences, kFlashSmallTileRows), whole, 0, prompts.rows,
-                 Prompts::row_name, &prompts);
+                 prompts.run(path, prompts.sequences, path.prefill_tile_rows.back()), whole, 0,
+                 prompts.rows, Prompts::row_name, &prompts);
     for (const int64_t chunk : {7, 64, 100}) {
       require_same(name + text(", chunks of %lld", static_cast<long long>(chunk)), prompts.shape(),
-                   prompts.run(path, Prompts::chunks(prompts.sequences, chunk)), whole, 0,
-                   prompts.rows, Prompts::row_name, &prompts);
+                   prompts.run(path, Prompts::chunks(prompts.sequences, chunk), tile_rows), whole,
+                   0, prompts.rows, Prompts::row_name, &prompts);
     }
     for (const SequenceRows& s : prompts.sequences) {
-      require_same(name + ", alone", prompts.shape(), prompts.run(path, {s}), whole, s.first_row,
-                   s.first_row + s.rows, Prompts::row_name, &prompts);
+      require_same(name + ", alone", prompts.shape(), prompts.run(path, {s}, tile_rows), whole,
+                   s.first_row, s.first_row + s.rows, Prompts::row_name, &prompts);
     }
   }
 }
@@ -262,7 +286,7 @@ struct Patches {
   std::vector<bf16> run(const Path& path, const std::vector<VisionRows>& list,
                         int64_t tile_rows) const {
     out->poison();
-    path.vision(args(tile_rows), list, nullptr);
+    path.vision(path.cuda, args(tile_rows), list);
     check(cudaDeviceSynchronize());
     return out->read();
   }
@@ -323,6 +347,7 @@ void check_vision(int64_t heads, int64_t head_dim, float query_scale) {
   const Patches patches({4, 64, 100, 777, 3072}, heads, head_dim, query_scale);
   const std::vector<float> expected = patches.expected();
   for (const Path& path : paths()) {
+    if (path.vision_tile_rows.empty()) continue;
     const std::string name =
         text("%s vision, %lld heads of %lld, scores of deviation %g", path.name,
              static_cast<long long>(heads), static_cast<long long>(head_dim),
@@ -435,7 +460,7 @@ __global__ void roof_kernel(int rounds, float* out) {
   uint32_t a[4] = {threadIdx.x, threadIdx.x, threadIdx.x, threadIdx.x};
   for (int i = 0; i < rounds; ++i) {
 #pragma unroll
-    for (auto& sum : c) flash::multiply(sum, a, a[0], a[1]);
+    for (auto& sum : c) multiply_add(sum, a, a[0], a[1]);
   }
   float total = 0;
   for (const auto& sum : c) total += sum[0] + sum[1] + sum[2] + sum[3];
@@ -466,9 +491,10 @@ void time_all() {
       const Buffer<PrefillTile> device_tiles(tiles);
       const PrefillAttention args = prompts.args(list, device_tiles, tiles.size(), tile_rows);
       for (const Path& path : paths()) {
+        if (tile_rows > path.prefill_tile_rows.front()) continue;
         line(text("%s prefill, %lld rows, 16 / 8 heads, tiles of %lld", path.name,
                   static_cast<long long>(rows), static_cast<long long>(tile_rows)),
-             median_ms([&] { path.prefill(args, nullptr); }),
+             median_ms([&] { path.prefill(path.cuda, args); }),
              2.0 * 128 * 16 * static_cast<double>(rows) * static_cast<double>(rows + 1));
       }
     }
@@ -481,7 +507,7 @@ void time_all() {
           const VisionAttention args = patches.args(tile_rows);
           line(text("%s vision, %d patches, 16 heads of %lld, tiles of %lld", path.name, size,
                     static_cast<long long>(head_dim), static_cast<long long>(tile_rows)),
-               median_ms([&] { path.vision(args, patches.segments, nullptr); }),
+               median_ms([&] { path.vision(path.cuda, args, patches.segments); }),
                4.0 * 16 * static_cast<double>(head_dim) * size * size);
         }
       }

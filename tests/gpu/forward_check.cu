@@ -177,11 +177,9 @@ double median(std::vector<double> x) {
 
 class Bench {
  public:
-  explicit Bench(const CudaDeviceInfo& info) {
+  explicit Bench(const Cuda& device) : cuda(device) {
     cuda.stream = stream_.get();
     cuda.scratch = &scratch_;
-    cuda.compute_capability = info.compute_capability;
-    cuda.sm_count = info.sm_count;
     cuda.read_back = &read_back_;
     cuda.staging = &staging_;
     check(cudaEventCreate(&begin_));
@@ -619,7 +617,9 @@ int run() {
   const Result<CudaDeviceInfo> info = open_cuda_device(0);
   if (!info) throw CudaError(info.error().message());
   std::printf("%s, %d multiprocessors\n", info->name.c_str(), info->sm_count);
-  Bench bench(*info);
+  const Result<Cuda> cuda = make_cuda();
+  if (!cuda) throw CudaError(cuda.error().message());
+  Bench bench(*cuda);
   check_model(bench, "2b");
   check_model(bench, "8b");
   return failures == 0 ? 0 : 1;

@@ -27,10 +27,11 @@ class TestGpu {
     stream_ = make_stream();
     scratch_ = std::move(*make_device_arena("scratch", scratch_bytes));
     memory_ = std::move(*make_device_arena("test matrices", 2LL << 30));
+    const Result<Cuda> cuda = make_cuda();
+    if (!cuda) throw std::runtime_error(cuda.error().message());
+    cuda_ = *cuda;
     cuda_.stream = stream_.get();
     cuda_.scratch = &scratch_;
-    cuda_.compute_capability = info->compute_capability;
-    cuda_.sm_count = info->sm_count;
     cuda_.read_back = &read_back_;
     cuda_.staging = &staging_;
   }

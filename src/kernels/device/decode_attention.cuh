@@ -312,8 +312,7 @@ inline void launch_decode_attention(const HeadArgs& heads, const DeviceLists& li
   constexpr int kReserved = 1024;  // that a block takes besides
   check(cudaFuncSetAttribute(decode_attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              kBytes));
-  const int blocks =
-      std::min(kDecodeBlocks, shared_limit(cuda.compute_capability) / (kBytes + kReserved));
+  const int blocks = std::min(kDecodeBlocks, cuda.shared_bytes / (kBytes + kReserved));
   for (int64_t first = 0; first < lists.decode_count; first += lists.partial_rows) {
     const DecodeArgs args{
         .heads = heads,
@@ -330,7 +329,7 @@ inline void launch_decode_attention(const HeadArgs& heads, const DeviceLists& li
             .block = 32,
             .shared_bytes = kBytes,
             .stream = cuda.stream,
-            .overlaps = cuda.compute_capability >= 90},
+            .overlaps = overlaps(cuda)},
            decode_attention_kernel, args);
   }
 }

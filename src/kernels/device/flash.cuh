@@ -23,8 +23,9 @@
 namespace qvl::device {
 
 /// Query rows of one tile, for both kinds of attention; of the smaller tiles of prompts, for steps
-/// in which tiles · heads would be less than one for each multiprocessor; and of the larger tiles
-/// of patches, which only compute capability 9.0 has. A row's bits are the same in all.
+/// in which tiles · heads would be less than one for each multiprocessor and for devices without
+/// the shared memory of larger ones; and of the larger tiles of patches, which only compute
+/// capability 9.0 has. A row's bits are the same in all.
 constexpr int64_t kFlashTileRows = 128;
 constexpr int64_t kFlashSmallTileRows = 64;
 constexpr int64_t kFlashLargeTileRows = 192;
@@ -121,8 +122,8 @@ struct SegmentKeys {
   __device__ int stride() const { return row_stride; }
 };
 
-template <int kHeadDim, int kMatrices>
-__global__ void __launch_bounds__(kThreads, kMatrices == 1 ? 3 : 2)
+template <int kHeadDim, int kMatrices, QueryPlace kQueryPlace>
+__global__ void __launch_bounds__(kThreads, TileShape<kHeadDim, kMatrices, kQueryPlace>::kBlocks)
     prefill_kernel(const PrefillAttention args) {
   constexpr int kRows = TileShape<kHeadDim, kMatrices>::kRows;
   static_assert(kBlockKeys == kPageTokens);
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, kMatrices == 1 ? 3 : 2)
       .head = args.cache + kv_head * 2 * kBlockKeys * kHeadDim * sizeof(bf16),
       .page_bytes = args.page_bytes,
       .block_table = sequence.block_table};
-  attend<kHeadDim, kMatrices, true>(tile, keys, shared_address(shared));
+  attend<kHeadDim, kMatrices, true, kQueryPlace>(tile, keys, shared_address(shared));
 }
 
 template <int kHeadDim>
@@ -241,10 +242,10 @@ __global__ void __launch_bounds__(WgmmaTile<kHeadDim, kWarpgroups>::kThreads,
 }
 
 /// Blocks of 4 warps.
-template <int kHeadDim, class... Parameters>
+template <class Shape, class... Parameters>
 void launch_mma(void (*kernel)(Parameters...), dim3 grid, cudaStream_t stream,
                 const Parameters&... arguments) {
-  constexpr int kBytes = TileShape<kHeadDim, 2>::kSharedBytes;
+  constexpr int kBytes = Shape::kSharedBytes;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   kernel<<<grid, kThreads, kBytes, stream>>>(arguments...);
   check(cudaGetLastError());
@@ -281,13 +282,6 @@ void launch_lists(const VisionAttention& args, std::span<const VisionRows> rows,
   }
 }
 
-/// Whether the program carries these kernels.
-inline bool wgmma_was_built() {
-  static const bool kBuilt =
-      is_built_for_90a(reinterpret_cast<const void*>(prefill_wgmma_kernel<128, 2>));
-  return kBuilt;
-}
-
 /// A bf16 array of three dimensions, rows of columns side by side; what lies outside reads as zero.
 struct Boxes {
   const void* data = nullptr;
@@ -314,10 +308,10 @@ inline CUtensorMap tensor_map(const Boxes& of) {
   return map;
 }
 
-template <int kMatrices>
+template <int kMatrices, QueryPlace kQueryPlace = QueryPlace::registers_if_they_suffice>
 void prefill_mma(const PrefillAttention& args, cudaStream_t stream) {
-  launch_mma<128>(
-      prefill_kernel<128, kMatrices>,
+  launch_mma<TileShape<128, kMatrices, kQueryPlace>>(
+      prefill_kernel<128, kMatrices, kQueryPlace>,
       dim3(static_cast<unsigned>(args.num_tiles), static_cast<unsigned>(args.num_heads)), stream,
       args);
 }
@@ -341,7 +335,7 @@ template <int kHeadDim>
 void vision_mma(const VisionAttention& args, std::span<const VisionRows> rows,
                 cudaStream_t stream) {
   launch_lists(args, rows, [&](const VisionList& list, dim3 grid) {
-    launch_mma<kHeadDim>(vision_kernel<kHeadDim>, grid, stream, args, list);
+    launch_mma<TileShape<kHeadDim, 2>>(vision_kernel<kHeadDim>, grid, stream, args, list);
   });
 }
 
@@ -360,61 +354,70 @@ void vision_wgmma(const VisionAttention& args, std::span<const VisionRows> rows,
 
 }  // namespace flash
 
-/// The kernels of compute capability 8.0 and later: mma.sync.
-inline void prefill_attention_mma(const PrefillAttention& args, cudaStream_t stream) {
+/// Whether prompts may have tiles of kFlashTileRows, whichever kernels they take.
+inline bool has_large_prefill_tiles(const Cuda& cuda) {
+  return flash::TileShape<128, 2>::kSharedBytes <= cuda.shared_bytes;
+}
+
+/// The kernels of every device: mma.sync.
+inline void prefill_attention_mma(const Cuda& cuda, const PrefillAttention& args) {
   if (args.num_tiles == 0) return;
-  if (args.tile_rows == kFlashSmallTileRows) {
-    flash::prefill_mma<1>(args, stream);
+  const bool is_large = args.tile_rows == kFlashTileRows;
+  require(is_large ? has_large_prefill_tiles(cuda) : args.tile_rows == kFlashSmallTileRows,
+          "rows of a tile");
+  if (is_large) {
+    flash::prefill_mma<2>(args, cuda.stream);
+  } else if (flash::TileShape<128, 1>::kSharedBytes <= cuda.shared_bytes) {
+    flash::prefill_mma<1>(args, cuda.stream);
   } else {
-    require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-    flash::prefill_mma<2>(args, stream);
+    flash::prefill_mma<1, flash::QueryPlace::shared_memory>(args, cuda.stream);
   }
 }
 
-inline void vision_attention_mma(const VisionAttention& args, std::span<const VisionRows> rows,
-                                 cudaStream_t stream) {
+inline void vision_attention_mma(const Cuda& cuda, const VisionAttention& args,
+                                 std::span<const VisionRows> rows) {
   require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-  (args.head_dim == 64 ? flash::vision_mma<64> : flash::vision_mma<72>)(args, rows, stream);
+  (args.head_dim == 64 ? flash::vision_mma<64> : flash::vision_mma<72>)(args, rows, cuda.stream);
 }
 
 /// Those of compute capability 9.0: warpgroup products.
-inline void prefill_attention_wgmma(const PrefillAttention& args, cudaStream_t stream) {
+inline void prefill_attention_wgmma(const Cuda& cuda, const PrefillAttention& args) {
   if (args.num_tiles == 0) return;
   if (args.tile_rows == kFlashSmallTileRows) {
-    flash::prefill_wgmma<1>(args, stream);
+    flash::prefill_wgmma<1>(args, cuda.stream);
   } else {
     require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
-    flash::prefill_wgmma<2>(args, stream);
+    flash::prefill_wgmma<2>(args, cuda.stream);
   }
 }
 
-inline void vision_attention_wgmma(const VisionAttention& args, std::span<const VisionRows> rows,
-                                   cudaStream_t stream) {
+inline void vision_attention_wgmma(const Cuda& cuda, const VisionAttention& args,
+                                   std::span<const VisionRows> rows) {
   if (args.tile_rows == kFlashLargeTileRows) {
     (args.head_dim == 64 ? flash::vision_wgmma<64, 3> : flash::vision_wgmma<72, 3>)(args, rows,
-                                                                                    stream);
+                                                                                    cuda.stream);
   } else {
     require_equal(args.tile_rows, kFlashTileRows, "rows of a tile");
     (args.head_dim == 64 ? flash::vision_wgmma<64, 2> : flash::vision_wgmma<72, 2>)(args, rows,
-                                                                                    stream);
+                                                                                    cuda.stream);
   }
 }
 
 /// Source: Qwen3VLTextAttention.forward after the rotation.
-inline void prefill_attention(const PrefillAttention& args, cudaStream_t stream) {
+inline void prefill_attention(const Cuda& cuda, const PrefillAttention& args) {
   require(args.query_stride % 8 == 0 && args.page_bytes % 16 == 0, "rows aligned to 16 bytes");
   require(args.num_heads % args.num_kv_heads == 0, "whole groups of query heads");
   require_equal(args.head_dim, 128, "head_dim of prefill attention");
-  (flash::wgmma_was_built() ? prefill_attention_wgmma : prefill_attention_mma)(args, stream);
+  (has_wgmma(cuda) ? prefill_attention_wgmma : prefill_attention_mma)(cuda, args);
 }
 
 /// The rows of a launch have the same tile height; blocks start in the order of `rows`, head after
 /// head. Source: Qwen3VLVisionAttention.forward after the rotation.
-inline void vision_attention(const VisionAttention& args, std::span<const VisionRows> rows,
-                             cudaStream_t stream) {
+inline void vision_attention(const Cuda& cuda, const VisionAttention& args,
+                             std::span<const VisionRows> rows) {
   require(args.qkv_stride % 8 == 0, "rows aligned to 16 bytes");
   require(args.head_dim == 64 || args.head_dim == 72, "head_dim of vision attention");
-  (flash::wgmma_was_built() ? vision_attention_wgmma : vision_attention_mma)(args, rows, stream);
+  (has_wgmma(cuda) ? vision_attention_wgmma : vision_attention_mma)(cuda, args, rows);
 }
 
 }  // namespace qvl::device

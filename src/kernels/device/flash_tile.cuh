@@ -12,7 +12,7 @@
 /// Up to head_dim 80, or 128 in tiles of 64, the query fragments stay in registers and a block of
 /// keys and values has two places, the next one on its way during a whole block. Above, the
 /// registers hold the sums, the query stays in the second place, and values travel during q·k, the
-/// next keys during the rest.
+/// next keys during the rest. Small tiles can do the same in less shared memory.
 ///
 /// Rows of shared memory are an odd number of 16-byte chunks apart, so that 8 rows of a matrix lie
 /// in 32 different banks. Where head_dim is an odd multiple of 8, the last 8 columns are multiplied
@@ -35,8 +35,12 @@ namespace qvl::device::flash {
 constexpr int kBlockKeys = 64;
 constexpr int kThreads = 128;
 
+/// Where a tile's query stays.
+enum class QueryPlace { registers_if_they_suffice, shared_memory };
+
 /// kMatrices: how many times 16 rows a warp has, 2 or 1.
-template <int kHeadDim, int kMatrices>
+template <int kHeadDim, int kMatrices,
+          QueryPlace kQueryPlace = QueryPlace::registers_if_they_suffice>
 struct TileShape {
   static_assert(kHeadDim % 8 == 0 && kHeadDim >= 16 && kHeadDim <= 128);
   static constexpr int kWarpRows = 16 * kMatrices;
@@ -45,9 +49,15 @@ struct TileShape {
   static constexpr int kMainChunks = std::bit_floor(static_cast<unsigned>(kChunks));
   static constexpr int kRowBytes = (kChunks | 1) * 16;
   static constexpr int kBlockBytes = kBlockKeys * kRowBytes;  // of keys, or of values
-  static constexpr bool kQueryInRegisters = kHeadDim * kMatrices <= 160;
-  /// Keys, values, and as much again: the second place or the query, which is 128 rows at most.
-  static constexpr int kSharedBytes = 4 * kBlockBytes;
+  static constexpr bool kQueryInRegisters =
+      kQueryPlace == QueryPlace::registers_if_they_suffice && kHeadDim * kMatrices <= 160;
+  /// Keys, values, and as much again, or the query.
+  static constexpr int kSharedBytes =
+      kQueryInRegisters ? 4 * kBlockBytes : 2 * kBlockBytes + kRows * kRowBytes;
+  static_assert(kRows * kRowBytes <= kSharedBytes - 2 * kBlockBytes);
+  /// Of a multiprocessor, by registers.
+  static constexpr int kBlocks =
+      kMatrices == 1 && kQueryPlace == QueryPlace::registers_if_they_suffice ? 3 : 2;
 
   static constexpr int kDepths = kHeadDim / 16;           // whole steps of 16 columns
   static constexpr bool kHalfDepth = kHeadDim % 16 != 0;  // and 8 columns after them
@@ -90,9 +100,9 @@ __device__ inline void copy_rows(uint32_t to, const bf16* from, int stride, int 
 
 /// What a warp knows of its rows: m = 0, 1 are rows 0 … 15 and 16 … 31, h = 0, 1 are rows g and
 /// g + 8 of those.
-template <int kHeadDim, int kMatrices>
+template <int kHeadDim, int kMatrices, QueryPlace kQueryPlace>
 struct WarpRows {
-  using Shape = TileShape<kHeadDim, kMatrices>;
+  using Shape = TileShape<kHeadDim, kMatrices, kQueryPlace>;
   static constexpr int kKept = Shape::kQueryInRegisters ? Shape::kDepths : 1;
 
   uint32_t query[kMatrices][kKept][4];
@@ -312,9 +322,10 @@ struct WarpRows {
 /// The whole of a tile by all threads of the block. Keys says where block b of 64 keys lies:
 /// at(b) is a handle, keys(handle) and values(handle) point to rows `stride()` elements apart.
 /// shared: TileShape::kSharedBytes, aligned to 16.
-template <int kHeadDim, int kMatrices, bool kCausal, class Keys>
+template <int kHeadDim, int kMatrices, bool kCausal,
+          QueryPlace kQueryPlace = QueryPlace::registers_if_they_suffice, class Keys>
 __device__ inline void attend(const Tile& tile, const Keys& source, uint32_t shared) {
-  using Shape = TileShape<kHeadDim, kMatrices>;
+  using Shape = TileShape<kHeadDim, kMatrices, kQueryPlace>;
   constexpr bool kTwoPlaces = Shape::kQueryInRegisters;
   constexpr int kPlaceBytes = 2 * Shape::kBlockBytes;
   const int keys = tile.position + (kCausal ? tile.rows : 1);
@@ -338,7 +349,7 @@ __device__ inline void attend(const Tile& tile, const Keys& source, uint32_t sha
                                     keys - block * kBlockKeys);
   };
 
-  WarpRows<kHeadDim, kMatrices> rows;
+  WarpRows<kHeadDim, kMatrices, kQueryPlace> rows;
   rows.start();
   const uint32_t query_at = shared + kPlaceBytes;
   const uint32_t warp_query = query_at + warp_row * Shape::kRowBytes;

@@ -13,7 +13,7 @@
 ///   launch_gemm({.a = x, .lda = k, .b = w, .m = m, .n = n, .k = k, ...}, Store{c, n});
 ///
 /// Batch invariance: the bits of C[m, n] depend on its row of A and its row of B alone, not on m,
-/// the tile or the row's place in it. Devices of compute capability 9 run gemm_wgmma.cuh, others
+/// the tile or the row's place in it. Compute capability 9 runs gemm_wgmma.cuh, others
 /// gemm_mma.cuh; the two may differ from each other.
 
 #include "core/check.h"
@@ -29,7 +29,7 @@ void launch_gemm(const GemmArgs& args, const Epilogue& epilogue) {
   require(args.m >= 1 && args.n >= 2 && args.n % 2 == 0, "a matrix product of m >= 1, n even");
   require(args.k >= 8 && args.k % 8 == 0 && args.lda % 8 == 0 && args.lda >= args.k,
           "a matrix product with k and lda multiples of 8");
-  if (args.compute_capability_major == 9 && gemm_wgmma_was_built<Epilogue>()) {
+  if (args.compute_capability_major == 9) {
     launch_gemm_wgmma(args, epilogue, choose_gemm_tile(args.m, args.n, args.k, args.sm_count));
   } else {
     launch_gemm_mma(args, epilogue);

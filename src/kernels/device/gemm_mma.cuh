@@ -1,8 +1,9 @@
 #pragma once
 
-/// The matrix product for compute capability 8.0 and later. Bound by the tensor cores and, before
-/// them, by shared-memory reads: 8 warps of 64 x 32 read 12 KiB for every 128 x 128 x 16 product.
-/// Three stages of 32 columns of k are 48 KiB, so two blocks share a multiprocessor everywhere.
+/// The matrix product for every device. Bound by the tensor cores and, before them, by
+/// shared-memory reads: 8 warps of 64 x 32 read 12 KiB for every 128 x 128 x 16 product. Three
+/// stages of 32 columns of k are 48 KiB, two where copies are not in the background 32 KiB, so two
+/// blocks share a multiprocessor everywhere.
 /// One tile shape and one order of k: the bits of C do not depend on m or on the row's place.
 
 #include "core/cuda.h"
@@ -17,7 +18,7 @@ struct MmaShape {
   static constexpr int kCols = 128;
   static constexpr int kDepth = 32;
   static constexpr int kChunks = kDepth / 8;  // of 16 bytes, in a row of a stage
-  static constexpr int kStages = 3;
+  static constexpr int kStages = kCopiesInBackground ? 3 : 2;
   static constexpr int kThreads = 256;
   static constexpr int kWarpRows = 64;
   static constexpr int kWarpCols = 32;

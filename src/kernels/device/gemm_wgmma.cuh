@@ -339,12 +339,4 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue, size_t in
   (std::make_index_sequence<kGemmTiles.size()>());
 }
 
-/// Whether the program carries this kernel.
-template <class Epilogue, class Raster = GemmRaster>
-bool gemm_wgmma_was_built() {
-  static const bool kBuilt =
-      is_built_for_90a(reinterpret_cast<const void*>(gemm_wgmma_kernel<64, 128, Raster, Epilogue>));
-  return kBuilt;
-}
-
 }  // namespace qvl::device

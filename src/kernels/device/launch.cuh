@@ -6,6 +6,7 @@
 /// copied before it begins, and keys of earlier steps.
 
 #include "core/cuda.h"
+#include "kernels/backend.h"
 
 namespace qvl::device {
 
@@ -37,28 +38,12 @@ __device__ inline void wait_for_inputs_alone() {
   let_next_begin();
 }
 
-/// Whether the program carries machine code of a kernel that was built for compute_90a, for the
-/// current device: not code of an older architecture that the driver has translated.
-inline bool is_built_for_90a(const void* kernel) {
-  constexpr int kPtxVersion = 90;
-  cudaFuncAttributes attributes{};
-  check(cudaFuncGetAttributes(&attributes, kernel));
-  return attributes.ptxVersion >= kPtxVersion;
-}
+/// Whether kernels may begin while the one before them runs.
+inline bool overlaps(const Cuda& cuda) { return cuda.compute_capability >= 90; }
 
-/// Bytes of shared memory that a block may have.
-inline int shared_limit(int compute_capability) {
-  switch (compute_capability) {
-    case 80:
-    case 87:
-      return 163 * 1024;
-    case 90:
-    case 100:
-      return 227 * 1024;
-    default:
-      return 99 * 1024;
-  }
-}
+/// Whether there are bulk tensor copies and the products of warpgroups, which no other generation
+/// has.
+inline bool has_wgmma(const Cuda& cuda) { return cuda.compute_capability / 10 == 9; }
 
 struct Launch {
   dim3 grid;

@@ -133,7 +133,7 @@ Launch norm_blocks(const Cuda& cuda, int64_t rows) {
   return {.grid = static_cast<unsigned>((rows + Row::kBlockRows - 1) / Row::kBlockRows),
           .block = Row::kBlockThreads,
           .stream = cuda.stream,
-          .overlaps = cuda.compute_capability >= 90};
+          .overlaps = overlaps(cuda)};
 }
 
 /// y[i,:] = rms(x[i,:]) for the rows of y.

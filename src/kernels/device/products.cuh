@@ -14,7 +14,6 @@
 namespace qvl::device {
 
 inline cudaStream_t stream_of(const Cuda& cuda) { return cuda.stream; }
-inline bool overlaps(const Cuda& cuda) { return cuda.compute_capability >= 90; }
 
 inline Launch blocks_of(const Cuda& cuda, dim3 grid, dim3 block) {
   return {.grid = grid, .block = block, .stream = cuda.stream, .overlaps = overlaps(cuda)};
@@ -58,35 +57,33 @@ inline bool is_long(const SkinnyArgs& args) { return args.k > 4096 || args.n > 6
 /// Rows from which it is for every W.
 constexpr int kWgmmaRows = 5;
 
-/// Whether a product goes to wgmma, where the device and the program have it.
-template <class Epilogue>
-bool takes_wgmma(const Cuda& cuda, const SkinnyArgs& args) {
-  return (args.rows >= kWgmmaRows || is_long(args)) && cuda.compute_capability / 10 == 9 &&
-         skinny_wgmma_was_built<Epilogue>();
+/// Whether a product goes to wgmma, where there is that.
+inline bool takes_wgmma(const Cuda& cuda, const SkinnyArgs& args) {
+  return (args.rows >= kWgmmaRows || is_long(args)) && has_wgmma(cuda);
+}
+
+/// Calls use.operator()<kAhead, kWarps>() with the tile for up to eight rows a block.
+template <class Use>
+auto with_narrow_tile(const Cuda& cuda, const SkinnyArgs& args, const Use& use) {
+  if (cuda.shared_bytes < 128 * 1024) return use.template operator()<2, 8>();
+  if (suits_twelve_warps(args, cuda.sm_count)) return use.template operator()<4, 12>();
+  return use.template operator()<4, 8>();
 }
 
 /// Up to eight rows a block.
 template <class Rows, class Epilogue>
 void launch_narrow_skinny(const Cuda& cuda, const SkinnyArgs& args, const Rows& x,
                           const Epilogue& epilogue) {
-  const auto tile = [&]<int kAhead, int kWarps>() {
-    launch_skinny_tile<1, kAhead, kWarps>(args, x, epilogue, cuda.sm_count, cuda.stream,
-                                          overlaps(cuda));
-  };
-  if (shared_limit(cuda.compute_capability) < 128 * 1024) {
-    tile.template operator()<2, 8>();
-  } else if (suits_twelve_warps(args, cuda.sm_count)) {
-    tile.template operator()<4, 12>();
-  } else {
-    tile.template operator()<4, 8>();
-  }
+  with_narrow_tile(cuda, args, [&]<int kAhead, int kWarps>() {
+    launch_skinny_tile<1, kAhead, kWarps>(cuda, args, x, epilogue);
+  });
 }
 
 /// With the kernel and tile that suit the number of rows; the bits are the same.
 template <class Epilogue>
 void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
                    const Epilogue& epilogue) {
-  if (takes_wgmma<Epilogue>(cuda, args)) {
+  if (takes_wgmma(cuda, args)) {
     if (args.rows <= 16) {
       launch_skinny_wgmma<16>(args, x, epilogue, cuda.stream);
     } else if (args.rows <= 32) {
@@ -96,21 +93,30 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
     } else {
       launch_skinny_wgmma<128>(args, x, epilogue, cuda.stream);
     }
-  } else if (args.rows > 8) {
-    launch_skinny_tile<2, 2, 8>(args, x, epilogue, cuda.sm_count, cuda.stream, overlaps(cuda));
-  } else {
+  } else if (args.rows <= 8) {
     launch_narrow_skinny(cuda, args, x, epilogue);
+  } else if (skinny_fits<2, 2, 8, false>(args, cuda.shared_bytes)) {
+    launch_skinny_tile<2, 2, 8>(cuda, args, x, epilogue);
+  } else {
+    launch_skinny_tile<2, 1, 8>(cuda, args, x, epilogue);
   }
+}
+
+/// Whether the few rows that a block stages leave it room for its ring.
+inline bool normed_rows_fit(const Cuda& cuda, const SkinnyArgs& args) {
+  constexpr int64_t kStagedBytes = 64 * 1024;
+  return args.rows <= 8 && args.chunks() <= kMaxNormedChunks &&
+         int64_t{args.rows} * args.k * 2 <= kStagedBytes &&
+         with_narrow_tile(cuda, args, [&]<int kAhead, int kWarps>() {
+           return skinny_fits<1, kAhead, kWarps, true>(args, cuda.shared_bytes);
+         });
 }
 
 /// The same of rows that are normalised first.
 template <class Epilogue>
 void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
                           const Epilogue& epilogue) {
-  constexpr int64_t kStagedBytes = 64 * 1024;  // that leave a block room for its ring
-  if (args.rows <= 8 && args.chunks() <= kMaxNormedChunks &&
-      int64_t{args.rows} * args.k * 2 <= kStagedBytes &&
-      !takes_wgmma<Scaled<Epilogue>>(cuda, args)) {
+  if (normed_rows_fit(cuda, args) && !takes_wgmma(cuda, args)) {
     launch_narrow_skinny(cuda, args, x, epilogue);
     return;
   }

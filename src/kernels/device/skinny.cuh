@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "core/check.h"
 #include "kernels/device/launch.cuh"
 #include "kernels/device/mma.cuh"
 #include "kernels/device/numeric.cuh"
@@ -394,6 +395,13 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
   }
 }
 
+/// Whether a block of this tile has room in `shared_bytes`.
+template <int kColumns, int kAhead, int kWarps, bool kNormed>
+bool skinny_fits(const SkinnyArgs& args, int shared_bytes) {
+  constexpr int kStatic = ((kNormed ? 8 : 1) * kMaxNormedChunks + 8) * 4;  // chunk_sums, scales
+  return SkinnyShared<kColumns, kAhead, kWarps, kNormed>(args).bytes() + kStatic <= shared_bytes;
+}
+
 constexpr int kNormedThreads = 256;
 
 /// The rows that NormedRows makes, one a block, and their scales, with the same bits.
@@ -438,19 +446,21 @@ struct Scaled {
 };
 
 template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue>
-void launch_skinny_tile(const SkinnyArgs& args, const Rows& x, const Epilogue& epilogue,
-                        int sm_count, cudaStream_t stream, bool overlaps) {
+void launch_skinny_tile(const Cuda& cuda, const SkinnyArgs& args, const Rows& x,
+                        const Epilogue& epilogue) {
+  require(skinny_fits<kColumns, kAhead, kWarps, Rows::kNormed>(args, cuda.shared_bytes),
+          "a skinny product's shared memory");
   const int bytes = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed>(args).bytes();
   const auto kernel = skinny_kernel<kColumns, kAhead, kWarps, Rows, Epilogue>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   const int outputs = 16 * kWarps / skinny_lanes(args.n);
-  const int blocks = std::min((args.n + outputs - 1) / outputs, 2 * sm_count);
+  const int blocks = std::min((args.n + outputs - 1) / outputs, 2 * cuda.sm_count);
   const int row_blocks = (args.rows + 8 * kColumns - 1) / (8 * kColumns);
   launch({.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(row_blocks)},
           .block = kWarps * 32,
           .shared_bytes = bytes,
-          .stream = stream,
-          .overlaps = overlaps},
+          .stream = cuda.stream,
+          .overlaps = overlaps(cuda)},
          kernel, args, x, epilogue);
 }
 

@@ -172,14 +172,6 @@ __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64
 #endif
 }
 
-/// Whether the program carries this kernel.
-template <class Epilogue>
-bool skinny_wgmma_was_built() {
-  static const bool kBuilt =
-      is_built_for_90a(reinterpret_cast<const void*>(skinny_wgmma_kernel<16, Epilogue>));
-  return kBuilt;
-}
-
 template <int kColumns, class Epilogue>
 void launch_skinny_wgmma(const SkinnyArgs& args, const HalfRows& x, const Epilogue& epilogue,
                          cudaStream_t stream) {
