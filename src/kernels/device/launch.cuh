@@ -41,6 +41,9 @@ __device__ inline void wait_for_inputs_alone() {
 /// Whether kernels may begin while the one before them runs.
 inline bool overlaps(const Cuda& cuda) { return cuda.compute_capability >= 90; }
 
+/// Whether tensor cores multiply bfloat16; float16 ends at 65,504.
+inline bool multiplies_bfloat16(const Cuda& cuda) { return cuda.compute_capability >= 80; }
+
 /// Whether there are bulk tensor copies and the products of warpgroups, which no other generation
 /// has.
 inline bool has_wgmma(const Cuda& cuda) { return cuda.compute_capability / 10 == 9; }

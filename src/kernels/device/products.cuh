@@ -116,7 +116,9 @@ inline bool normed_rows_fit(const Cuda& cuda, const SkinnyArgs& args) {
 template <class Epilogue>
 void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
                           const Epilogue& epilogue) {
-  if (normed_rows_fit(cuda, args) && !takes_wgmma(cuda, args)) {
+  // w ⊙ x grows with the residual stream, and float16 does not reach as far.
+  const bool takes_unscaled = multiplies_bfloat16(cuda);
+  if (takes_unscaled && normed_rows_fit(cuda, args) && !takes_wgmma(cuda, args)) {
     launch_narrow_skinny(cuda, args, x, epilogue);
     return;
   }
@@ -128,8 +130,14 @@ void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const Normed
           .shared_bytes = args.chunks() * 4,
           .stream = cuda.stream,
           .overlaps = overlaps(cuda)},
-         normed_rows_kernel, args, x, normed, scales);
-  launch_skinny(cuda, args, HalfRows{normed, args.k}, Scaled<Epilogue>{epilogue, scales});
+         takes_unscaled ? normed_rows_kernel<false> : normed_rows_kernel<true>, args, x, normed,
+         scales);
+  const HalfRows rows{normed, args.k};
+  if (takes_unscaled) {
+    launch_skinny(cuda, args, rows, Scaled<Epilogue>{epilogue, scales});
+  } else {
+    launch_skinny(cuda, args, rows, epilogue);
+  }
 }
 
 /// Generated rows, or rows whose role the caller knows to make no difference.

@@ -404,7 +404,9 @@ bool skinny_fits(const SkinnyArgs& args, int shared_bytes) {
 
 constexpr int kNormedThreads = 256;
 
-/// The rows that NormedRows makes, one a block, and their scales, with the same bits.
+/// The rows that NormedRows makes, one a block, and their scales, with the same bits; if `kScaled`
+/// s · (w ⊙ x) instead, rounded once, and no scales.
+template <bool kScaled>
 static __global__ void __launch_bounds__(kNormedThreads)
     normed_rows_kernel(const SkinnyArgs args, const NormedRows x, bf16x1* y, float* scales) {
   extern __shared__ uint4 skinny_shared[];
@@ -414,12 +416,15 @@ static __global__ void __launch_bounds__(kNormedThreads)
   const int row = blockIdx.x;
   const int chunks = args.chunks();
   const int lanes = skinny_lanes(args.n);
+  const auto put = [&](int column, const uint2& v) {
+    *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = v;
+  };
   for (int first = 0; first < chunks; first += kNormedThreads / 4) {
     const int chunk = first + threadIdx.x / 4;
-    const float part = NormedRows::take(
-        x.load(row, chunk, args.k), chunk, args.k, [&](int column, const uint2& v) {
-          *reinterpret_cast<uint2*>(y + int64_t{row} * args.k + column) = v;
-        });
+    const float part = NormedRows::take(x.load(row, chunk, args.k), chunk, args.k,
+                                        [&](int column, const uint2& v) {
+                                          if constexpr (!kScaled) put(column, v);
+                                        });
     if (threadIdx.x % 4 == 0 && chunk < chunks) squares[chunk] = part;
   }
   __syncthreads();
@@ -429,8 +434,20 @@ static __global__ void __launch_bounds__(kNormedThreads)
     of_lane[threadIdx.x] = sum;
   }
   __syncwarp();
-  if (threadIdx.x == 0) {
-    scales[row] = norm_scale(lanes, args.k, x.eps, [&](int i) { return of_lane[i]; });
+  const auto scale = [&] {
+    return norm_scale(lanes, args.k, x.eps, [&](int i) { return of_lane[i]; });
+  };
+  if constexpr (kScaled) {
+    __syncthreads();
+    const float s = scale();
+    for (int first = 0; first < chunks; first += kNormedThreads / 4) {
+      const int chunk = first + threadIdx.x / 4;
+      NormedRows::Quarter quarter = x.load(row, chunk, args.k);
+      for (float4& v : quarter.x) v = {v.x * s, v.y * s, v.z * s, v.w * s};
+      NormedRows::take(quarter, chunk, args.k, put);
+    }
+  } else if (threadIdx.x == 0) {
+    scales[row] = scale();
   }
 }
 
