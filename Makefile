@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 TESTS ?=
 BASE ?= HEAD~1
-GPU_TARGETS ?= 80-real;86-real;89-real;90a-real;100-real;120-real;80-virtual;120-virtual
+GPU_TARGETS ?= 75-real;80-real;86-real;89-real;90a-real;100-real;120-real;80-virtual;120-virtual
 
 .PHONY: demo test test-gpu release release-all lint asan tsan fuzz packages clean
 

@@ -88,9 +88,9 @@ Result<CudaDeviceInfo> open_cuda_device(int index) {
                       .sm_count = properties.multiProcessorCount,
                       .total_bytes = static_cast<int64_t>(properties.totalGlobalMem),
                       .free_bytes = cuda_free_bytes()};
-  if (info.compute_capability < 80) {
+  if (info.compute_capability < 75) {
     return Error{ErrorCode::no_gpu,
-                 fmt::format("{} has compute capability {}.{}, 8.0 or later is needed", info.name,
+                 fmt::format("{} has compute capability {}.{}, 7.5 or later is needed", info.name,
                              properties.major, properties.minor),
                  ""};
   }

@@ -75,14 +75,14 @@ Result<Arena> make_device_arena(std::string name, int64_t bytes);
 struct CudaDeviceInfo {
   int index = 0;
   std::string name;
-  int compute_capability = 0;  ///< 90 for 9.0
+  int compute_capability = 0;  ///< 90 for 9.0; operators choose by that of make_cuda
   int sm_count = 0;
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
 };
 
 /// Makes the context of device `index`. Error no_gpu: no device, no driver, or one that is older
-/// than this build's toolkit needs.
+/// than this build's toolkit needs; or a device before compute capability 7.5.
 Result<CudaDeviceInfo> open_cuda_device(int index);
 
 /// Free memory of the current device now.
