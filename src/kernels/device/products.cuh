@@ -66,7 +66,10 @@ inline bool takes_wgmma(const Cuda& cuda, const SkinnyArgs& args) {
 template <class Use>
 auto with_narrow_tile(const Cuda& cuda, const SkinnyArgs& args, const Use& use) {
   if (cuda.shared_bytes < 128 * 1024) return use.template operator()<2, 8>();
-  if (suits_twelve_warps(args, cuda.sm_count)) return use.template operator()<4, 12>();
+  const bool fits_twelve = skinny_fits<1, 4, 12, false>(args, cuda.shared_bytes);
+  if (fits_twelve && suits_twelve_warps(args, cuda.sm_count)) {
+    return use.template operator()<4, 12>();
+  }
   return use.template operator()<4, 8>();
 }
 
