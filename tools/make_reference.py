@@ -8,11 +8,10 @@ CHECKPOINT is a Hugging Face folder of a Qwen3-VL model. OUT becomes a model fol
 checkpoint's files, media/ with copies of the inputs, and cases/NAME/{case.json, ref.safetensors}. Without --prompt a few
 prompts of our own are used. Every prompt is asked once as text, and once with each picture and with the frames.
 
-Needs torch, torchvision, transformers, safetensors and Pillow. The reference is float32; memory for 4 bytes per parameter
-is needed, and the same again for a moment to measure transformers' own bfloat16 error.
+Needs torch, torchvision, transformers, accelerate, safetensors and Pillow. The reference is float32: 4 bytes of the device's
+memory per parameter.
 """
 import argparse
-import copy
 import hashlib
 import json
 import pathlib
@@ -102,17 +101,18 @@ def relative_error(ours, reference):
     return ((ours.float() - reference).norm() / reference.norm()).item()
 
 
-def bfloat16_logits(model, tensors):
-    """Logits of the same model in bfloat16, its rotary frequencies still float32 as when it is loaded so."""
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    half.model.rope_deltas = None
-    buffers = dict(model.named_buffers())
-    for name, _ in list(half.named_buffers()):
-        if "inv_freq" in name:
-            module, _, attribute = name.rpartition(".")
-            setattr(half.get_submodule(module), attribute, buffers[name].clone())
-    tensors = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
-    return half(**tensors, use_cache=False).logits[0].float()
+def to_bfloat16(model):
+    """In place, but for rotary frequencies: they are float32 too in a model that was loaded so."""
+    frequencies = {name: buffer.clone() for name, buffer in model.named_buffers() if "inv_freq" in name}
+    model.to(torch.bfloat16)
+    for name, buffer in frequencies.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(module), attribute, buffer)
+
+
+def last_logits(model, tensors):
+    model.model.rope_deltas = None
+    return model(**tensors, use_cache=False).logits[0].float().cpu()
 
 
 def reference_tensors(model, tensors, raw, new_tokens):
@@ -160,10 +160,8 @@ def reference_tensors(model, tensors, raw, new_tokens):
     out["greedy_ids"] = generated.sequences[0, length:].to(torch.int32)
     out["greedy_logits"] = torch.stack(generated.logits)[:, 0]
 
-    model.model.rope_deltas = None
-    numbers = {"prompt_tokens": length, "logit_std": logits.std().item(),
-               "hf_bf16_relative_error": relative_error(bfloat16_logits(model, tensors), logits)}
-    return {k: v.cpu().clone().contiguous() for k, v in out.items()}, numbers
+    numbers = {"prompt_tokens": length, "logit_std": logits.std().item()}
+    return {k: v.cpu().clone().contiguous() for k, v in out.items()}, numbers, logits.cpu()
 
 
 @torch.no_grad()
@@ -177,27 +175,36 @@ def main():
     images, frames = copy_media(args)
     config = AutoConfig.from_pretrained(args.checkpoint)
     config._attn_implementation = "eager"
-    model = AutoModelForImageTextToText.from_pretrained(args.checkpoint, config=config, dtype=torch.float32)
-    model = model.to(args.device).eval()
+    config._experts_implementation = "eager"
+    model = AutoModelForImageTextToText.from_pretrained(args.checkpoint, config=config, dtype=torch.float32,
+                                                        device_map=args.device).eval()
     processor = AutoProcessor.from_pretrained(args.checkpoint)
     template = args.checkpoint / "chat_template.jinja"
     if template.exists():
         processor.chat_template = template.read_text()
 
+    runs = []
     for name, messages in conversations(args, images, frames):
         prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         tensors, raw = model_inputs(processor, prompt, messages, args)
         tensors = {k: v.to(args.device) for k, v in tensors.items()}
-        reference, numbers = reference_tensors(model, tensors, raw, args.new_tokens)
-        folder = args.out / "cases" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(reference, folder / "ref.safetensors")
+        reference, numbers, logits = reference_tensors(model, tensors, raw, args.new_tokens)
         text = processor.tokenizer.decode(reference["greedy_ids"].tolist())
         case = {"messages": messages, "tools": None, "prompt": prompt, "greedy_text": text, **numbers}
         if frames:
             case["video"] = {"fps": args.fps}
+        runs.append((name, case, reference, tensors, logits))
+
+    # After all of float32: two models at once need half as much memory again.
+    to_bfloat16(model)
+    for name, case, reference, tensors, logits in runs:
+        tensors = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
+        case["hf_bf16_relative_error"] = relative_error(last_logits(model, tensors), logits)
+        folder = args.out / "cases" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(reference, folder / "ref.safetensors")
         (folder / "case.json").write_text(json.dumps(case, ensure_ascii=False, indent=1))
-        print(f"{name}: {numbers['prompt_tokens']} tokens, bfloat16 error {numbers['hf_bf16_relative_error']:.4f}", flush=True)
+        print(f"{name}: {case['prompt_tokens']} tokens, bfloat16 error {case['hf_bf16_relative_error']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

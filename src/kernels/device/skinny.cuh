@@ -135,6 +135,11 @@ __device__ float norm_scale(int lanes, int k, float eps, const OfLane& of_lane) 
   return 1.0F / sqrtf(total / static_cast<float>(k) + eps);
 }
 
+/// Rounded, whatever is added next: every kernel gives the same bits.
+__device__ inline float2 scaled(const float2& v, float scale) {
+  return {__fmul_rn(v.x, scale), __fmul_rn(v.y, scale)};
+}
+
 /// Right operands of a chunk's four k16 and eight rows of x.
 using ChunkRows = uint2[4];
 
@@ -389,7 +394,7 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
       const int col = (first + tile) * 16 + pair * 2;
       if (col >= args.n) continue;
       float2 v = partial.total(tile, k_lanes, pair, r);
-      if constexpr (Rows::kNormed) v = {v.x * scales[r], v.y * scales[r]};
+      if constexpr (Rows::kNormed) v = scaled(v, scales[r]);
       epilogue(first_row + r, col, v.x, v.y);
     }
   }
@@ -458,7 +463,8 @@ struct Scaled {
   const float* scales;
 
   __device__ void operator()(int row, int col, float v0, float v1) const {
-    epilogue(row, col, v0 * scales[row], v1 * scales[row]);
+    const float2 v = scaled({v0, v1}, scales[row]);
+    epilogue(row, col, v.x, v.y);
   }
 };
 
