@@ -386,7 +386,7 @@ ModelConfig moe_config(int64_t hidden, int64_t width, int64_t experts) {
 
 /// W of expert e, projection p (gate 0, up 1, down 2): numbers that tell all of it.
 float expert_weight(int64_t e, int64_t p, int64_t n, int64_t k) {
-  return static_cast<float>(e * 1000 + p * 500 + n * 20 + k);
+  return static_cast<float>(e * 40'000 + p * 10'000 + n * 100 + k);
 }
 
 /// Both fused tensors, [experts, in, out] or [experts, out, in].
@@ -419,21 +419,28 @@ MemoryTensors fused_experts(const ModelConfig& config, bool in_first) {
 }
 
 TEST(ModelTensors, FusedExpertsComeApartWhicheverAxisIsFirst) {
-  const ModelConfig config = moe_config(6, 5, 3);
-  for (const bool in_first : {true, false}) {
-    const auto source = opened(fused_experts(config, in_first), config);
-    EXPECT_EQ(source->tensors().size(), 9);
-    const char* const names[] = {"gate_proj", "up_proj", "down_proj"};
-    for (int64_t e = 0; e < 3; ++e) {
-      for (int64_t p = 0; p < 3; ++p) {
-        std::vector<float> expected;
-        for (int64_t n = 0; n < (p == 2 ? 6 : 5); ++n) {
-          for (int64_t k = 0; k < (p == 2 ? 5 : 6); ++k) {
-            expected.push_back(expert_weight(e, p, n, k));
+  struct Shape {
+    int64_t hidden;
+    int64_t intermediate;
+  };
+  for (const Shape shape : {Shape{6, 5}, {70, 45}}) {
+    const ModelConfig config = moe_config(shape.hidden, shape.intermediate, 3);
+    for (const bool in_first : {true, false}) {
+      const auto source = opened(fused_experts(config, in_first), config);
+      EXPECT_EQ(source->tensors().size(), 9);
+      const char* const names[] = {"gate_proj", "up_proj", "down_proj"};
+      for (int64_t e = 0; e < 3; ++e) {
+        for (int64_t p = 0; p < 3; ++p) {
+          std::vector<float> expected;
+          for (int64_t n = 0; n < (p == 2 ? shape.hidden : shape.intermediate); ++n) {
+            for (int64_t k = 0; k < (p == 2 ? shape.intermediate : shape.hidden); ++k) {
+              expected.push_back(expert_weight(e, p, n, k));
+            }
           }
+          const std::string name =
+              "l.mlp.experts." + std::to_string(e) + "." + names[p] + ".weight";
+          EXPECT_EQ(weights(*source, name, 2), expected) << name << " in first: " << in_first;
         }
-        const std::string name = "l.mlp.experts." + std::to_string(e) + "." + names[p] + ".weight";
-        EXPECT_EQ(weights(*source, name, 2), expected) << name << " in first: " << in_first;
       }
     }
   }
