@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
@@ -251,16 +252,43 @@ Result<LoadBench> measure_load(Engine& engine, int64_t vocab_size, const LoadOpt
     const auto rows = static_cast<double>(concurrency);
     const double context =
         static_cast<double>(options.input_tokens) + static_cast<double>(options.output_tokens) / 2;
-    const double bytes = static_cast<double>(bench.step_weight_bytes) +
+    const double bytes = bench.step_weights.read_bytes(concurrency) +
                          rows * context * static_cast<double>(bench.kv_token_bytes);
-    // Two bytes per weight: two operations each per row.
-    const double flops = static_cast<double>(bench.step_weight_bytes) * rows;
+    const double flops = bench.step_weights.flops(concurrency);
     const double seconds =
         std::max(bytes / (bench.read_gb_per_s * 1e9), flops / (bench.gflop_per_s * 1e9));
     level.limit_tok_per_s = rows / seconds;
     bench.levels.push_back(level);
   }
   return bench;
+}
+
+double StepWeights::read_bytes(int64_t rows) const {
+  if (num_experts == 0) return static_cast<double>(bytes);
+  const double missed = 1 - static_cast<double>(top_k) / static_cast<double>(num_experts);
+  const double taken = 1 - std::pow(missed, static_cast<double>(rows));
+  return static_cast<double>(bytes) + taken * static_cast<double>(expert_bytes);
+}
+
+double StepWeights::flops(int64_t rows) const {
+  // Two bytes per weight: two operations each per row.
+  return static_cast<double>(rows) * read_bytes(1);
+}
+
+StepWeights step_weights(const TextConfig& t) {
+  const int64_t attention = t.hidden_size * (2 * t.q_size() + 2 * t.kv_size());
+  StepWeights weights{.bytes =
+                          2 * (t.num_hidden_layers * attention + t.vocab_size * t.hidden_size)};
+  if (t.is_moe()) {
+    const int64_t expert = 3 * t.hidden_size * t.moe_intermediate_size;
+    weights.bytes += 2 * t.num_hidden_layers * t.num_experts * t.hidden_size;  // routers
+    weights.expert_bytes = 2 * t.num_hidden_layers * t.num_experts * expert;
+    weights.num_experts = t.num_experts;
+    weights.top_k = t.num_experts_per_tok;
+  } else {
+    weights.bytes += 2 * t.num_hidden_layers * 3 * t.hidden_size * t.intermediate_size;
+  }
+  return weights;
 }
 
 std::string engine_bench_json(const std::vector<StepCost>& steps, const RequestCostRun& requests,
@@ -306,7 +334,8 @@ std::string load_bench_json(const LoadBench& bench, const std::string& model,
   out["output_tokens"] = bench.options.output_tokens;
   out["rounds"] = bench.options.rounds;
   out["roofs"] = {{"read_gb_per_s", bench.read_gb_per_s}, {"gflop_per_s", bench.gflop_per_s}};
-  out["step_weight_bytes"] = bench.step_weight_bytes;
+  out["step_weight_bytes"] = bench.step_weights.bytes;
+  out["expert_weight_bytes"] = bench.step_weights.expert_bytes;
   out["kv_token_bytes"] = bench.kv_token_bytes;
   out["levels"] = Json::array();
   for (const LoadLevel& l : bench.levels) {

@@ -55,12 +55,26 @@ struct LoadLevel {
   double limit_tok_per_s = 0;   ///< decode: what memory and arithmetic measured in this run allow
 };
 
+/// Text weights that steps read, at two bytes each: layers and output head. Of a mixture of experts
+/// those that any of a step's rows takes.
+struct StepWeights {
+  int64_t bytes = 0;         ///< that every step reads
+  int64_t expert_bytes = 0;  ///< of all experts
+  int64_t num_experts = 0;
+  int64_t top_k = 0;  ///< experts of a row
+
+  /// Expected, where rows take experts independently and all alike.
+  double read_bytes(int64_t rows) const;
+  double flops(int64_t rows) const;
+};
+StepWeights step_weights(const TextConfig& text);
+
 struct LoadBench {
   LoadOptions options;
   std::string backend;
   double read_gb_per_s = 0;
   double gflop_per_s = 0;
-  int64_t step_weight_bytes = 0;  ///< text weights that every step reads
+  StepWeights step_weights;
   int64_t kv_token_bytes = 0;
   std::vector<LoadLevel> levels;
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/dummy.h"
 #include "runtime/fake_engine.h"
 
 namespace qvl {
@@ -46,6 +47,28 @@ TEST(LoadBench, OneRequestAtATimeTakesItsStepsOfPrefillAndOnePerTokenAfter) {
   const LoadLevel level = measure(1, 32, {.input_tokens = 64, .output_tokens = 9, .rounds = 5});
   EXPECT_NEAR(level.decode_tok_per_s->median, 1000, 1e-9);
   EXPECT_NEAR(level.output_tok_per_s, 9 * 1000.0 / (2 + 8), 1e-9);
+}
+
+TEST(StepWeights, OfTheDenseModelAreReadByEveryStepAndMultipliedByEveryRow) {
+  const StepWeights weights = step_weights(preset_config("2b")->text);
+  EXPECT_EQ(weights.bytes, 2 * (28LL * 50'331'648 + 151'936 * 2048));
+  EXPECT_DOUBLE_EQ(weights.read_bytes(1), static_cast<double>(weights.bytes));
+  EXPECT_DOUBLE_EQ(weights.read_bytes(64), static_cast<double>(weights.bytes));
+  EXPECT_DOUBLE_EQ(weights.flops(64), 64.0 * static_cast<double>(weights.bytes));
+}
+
+TEST(StepWeights, OfExpertsAreReadAsFarAsRowsTakeThem) {
+  const StepWeights weights = step_weights(preset_config("30b-a3b")->text);
+  const int64_t experts = 2 * 48LL * 128 * 3 * 2048 * 768;
+  EXPECT_EQ(weights.expert_bytes, experts);
+  const auto read = [&](int64_t rows) {
+    return (weights.read_bytes(rows) - static_cast<double>(weights.bytes)) /
+           static_cast<double>(experts);
+  };
+  EXPECT_NEAR(read(1), 8.0 / 128, 1e-9);
+  EXPECT_NEAR(read(2), 1 - 0.9375 * 0.9375, 1e-9);
+  EXPECT_NEAR(read(64), 0.98392, 1e-5);
+  EXPECT_NEAR(weights.flops(3), 3 * weights.read_bytes(1), 1);
 }
 
 TEST(LoadBench, ARequestThatDoesNotFitIsAnError) {

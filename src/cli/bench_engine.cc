@@ -95,15 +95,6 @@ class RoofSamples {
   std::vector<double> product_;
 };
 
-/// Bytes of the text weights that a step reads: layers and output head, two bytes each.
-int64_t step_weight_bytes(const TextConfig& t) {
-  const int64_t mlp =
-      t.is_moe() ? t.num_experts_per_tok * t.moe_intermediate_size : t.intermediate_size;
-  const int64_t layer =
-      t.hidden_size * (2 * t.q_size() + 2 * t.kv_size()) + 3 * t.hidden_size * mlp;
-  return 2 * (t.num_hidden_layers * layer + t.vocab_size * t.hidden_size);
-}
-
 int bench_model(const EngineBenchFlags& flags) {
   Result<Prepared> prepared = prepare(flags.engine);
   if (!prepared) return fail(prepared.error());
@@ -118,7 +109,7 @@ int bench_model(const EngineBenchFlags& flags) {
   if (const Status status = roofs.take(config); !status) return fail(status.error());
   const TextConfig& text = prepared->model.config.text;
   LoadBench bench;
-  bench.step_weight_bytes = step_weight_bytes(text);
+  bench.step_weights = step_weights(text);
   bench.kv_token_bytes = kv_cache_bytes(prepared->model, config, kPageTokens) / kPageTokens;
   bench.read_gb_per_s = roofs.read();
   bench.gflop_per_s = roofs.product();
