@@ -9,7 +9,12 @@ build=${1:-build/dev}
 "$build/tests/gpu_decode_check"
 "$build/tests/gpu_forward_check"
 "$build/tests/gpu_candidates_check"
+goldens=$PWD/tests/goldens
+moe=$build/tests/goldens/tiny-moe
+"$build/tests/assemble_golden" "$goldens/tiny-2b" "$goldens/tiny-moe" "$moe"
 for how in "" "--chunk 1" "--chunk 7 --batch 3" "--chunk 64 --batch 8" "--chunk 1000 --batch 8"; do
-  # shellcheck disable=SC2086
-  "$build/qvl" parity tests/goldens/tiny-2b --dtype bfloat16 --device cuda $how
+  for model in "$goldens/tiny-2b" "$moe"; do
+    # shellcheck disable=SC2086
+    "$build/qvl" parity "$model" --dtype bfloat16 --device cuda $how
+  done
 done
