@@ -15,6 +15,7 @@
 #include "kernels/device_lists.h"
 #include "kernels/linear.h"
 #include "kernels/norm_linear.h"
+#include "timing.cuh"
 
 namespace qvl::device {
 namespace {
@@ -22,17 +23,6 @@ namespace {
 constexpr int64_t kWeightBytes = 1LL << 30;
 constexpr int kLaunches = 24;
 constexpr int kRows = 128;
-
-__global__ void fill_kernel(uint16_t* p, int64_t n, uint32_t seed) {
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t h = static_cast<uint32_t>(i) * 2654435761U ^ seed;
-    h ^= h >> 15;
-    h *= 2246822519U;
-    h ^= h >> 13;
-    p[i] = static_cast<uint16_t>((h & 0x807f) | (0x3c00 + (h >> 16 & 0x180)));  // ±0.008 … 0.06
-  }
-}
 
 __global__ void __launch_bounds__(1024) read_kernel(const uint4* p, int64_t n, uint32_t* out) {
   wait_for_inputs();
@@ -66,27 +56,7 @@ struct Bench {
     const CudaGraph graph = record_graph(stream.get(), [&] {
       for (int i = 0; i < kLaunches; ++i) launch_one(i);
     });
-    return time_graph(graph) / kLaunches;
-  }
-
-  /// Median microseconds of a graph.
-  double time_graph(const CudaGraph& graph) const {
-    cudaEvent_t begin = nullptr;
-    cudaEvent_t end = nullptr;
-    check(cudaEventCreate(&begin));
-    check(cudaEventCreate(&end));
-    std::vector<float> times;
-    for (int i = 0; i < 9; ++i) {
-      check(cudaEventRecord(begin, stream.get()));
-      check(cudaGraphLaunch(graph.get(), stream.get()));
-      check(cudaEventRecord(end, stream.get()));
-      check(cudaEventSynchronize(end));
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin, end));
-      if (i > 1) times.push_back(ms);
-    }
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2] * 1e3;
+    return graph_us(stream, graph) / kLaunches;
   }
 };
 
@@ -340,7 +310,7 @@ struct LayersCheck {
     };
     const auto per_layer = [&](const auto& compute) {
       const CudaGraph graph = record_graph(bench.stream.get(), compute);
-      return bench.time_graph(graph) / static_cast<double>(count);
+      return graph_us(bench.stream, graph) / static_cast<double>(count);
     };
     std::printf("layers %lld -> %lld, %lld rows of %lld, us a layer:",
                 static_cast<long long>(hidden), static_cast<long long>(intermediate),

@@ -2,15 +2,14 @@
 // rows take, and multiplications, by the time. With a number: one pass of so many rows, for a
 // profiler.
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
-#include "checking.cuh"
 #include "kernels/backend.h"
 #include "kernels/moe.h"
 #include "kernels/moe_cuda.h"
+#include "timing.cuh"
 
 namespace qvl::device {
 namespace {
@@ -21,17 +20,6 @@ constexpr int64_t kExperts = 128;
 constexpr int64_t kTopK = 8;
 constexpr int kLayers = 8;
 constexpr int64_t kMostRows = 8192;
-
-__global__ void fill_kernel(uint16_t* p, int64_t n, uint32_t seed) {
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t h = static_cast<uint32_t>(i) * 2654435761U ^ seed;
-    h ^= h >> 15;
-    h *= 2246822519U;
-    h ^= h >> 13;
-    p[i] = static_cast<uint16_t>((h & 0x807f) | (0x3c00 + (h >> 16 & 0x180)));  // ±0.008 … 0.06
-  }
-}
 
 class ExpertsCheck {
  public:
@@ -76,22 +64,7 @@ class ExpertsCheck {
         rms_norm_moe(cuda_, {.generated = rows}, norm_, layer, x_.slice_rows(0, rows));
       }
     });
-    std::vector<float> times;
-    cudaEvent_t begin = nullptr;
-    cudaEvent_t end = nullptr;
-    check(cudaEventCreate(&begin));
-    check(cudaEventCreate(&end));
-    for (int i = 0; i < 9; ++i) {
-      check(cudaEventRecord(begin, stream_.get()));
-      check(cudaGraphLaunch(graph.get(), stream_.get()));
-      check(cudaEventRecord(end, stream_.get()));
-      check(cudaEventSynchronize(end));
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin, end));
-      if (i > 1) times.push_back(ms);
-    }
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2] * 1e3 / kLayers;
+    return graph_us(stream_, graph) / kLayers;
   }
 
  private:
