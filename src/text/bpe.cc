@@ -120,26 +120,22 @@ Result<Bpe> Bpe::create(Vocabulary vocabulary, const std::vector<Merge>& merges)
     bpe.slots_[slot] = {m.left, m.right, static_cast<int32_t>(rank), m.joined};
   }
 
-  bpe.whole_.assign(static_cast<size_t>(bpe.vocabulary_.size()), false);
-  Scratch scratch;
-  std::vector<int32_t> ids;
-  for (int32_t id = 0; id < bpe.vocabulary_.size(); ++id) {
-    ids.clear();
-    bpe.merge(bpe.vocabulary_.bytes(id), scratch, ids);
-    bpe.whole_[id] = ids.size() == 1 && ids[0] == id;
-  }
+  bpe.known_whole_ = std::vector<std::atomic<bool>>(static_cast<size_t>(bpe.vocabulary_.size()));
   return bpe;
 }
 
 void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const {
-  if (piece.size() <= vocabulary_.max_token_bytes()) {
-    const int32_t id = vocabulary_.find(piece);
-    if (id >= 0 && whole_[id]) {
-      out.push_back(id);
-      return;
-    }
+  if (piece.size() > vocabulary_.max_token_bytes()) return merge(piece, scratch, out);
+  const int32_t id = vocabulary_.find(piece);
+  if (id >= 0 && known_whole_[id].load(std::memory_order_relaxed)) {
+    out.push_back(id);
+    return;
   }
+  const size_t first = out.size();
   merge(piece, scratch, out);
+  if (id >= 0 && out.size() == first + 1 && out[first] == id) {
+    known_whole_[id].store(true, std::memory_order_relaxed);
+  }
 }
 
 const Bpe::Slot* Bpe::find(int32_t left, int32_t right) const {

@@ -1,7 +1,9 @@
 #pragma once
 
-/// The vocabulary and merges of a byte-level BPE, in flat tables. Immutable once made.
+/// The vocabulary and merges of a byte-level BPE, in flat tables. Immutable once made, but for what
+/// it remembers of its own answers; safe to share.
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -94,7 +96,8 @@ class Bpe {
   Vocabulary vocabulary_;
   std::vector<int32_t> byte_ids_;
   std::vector<Slot> slots_;
-  std::vector<bool> whole_;  ///< by id: merging the token's own bytes gives the token
+  /// By id: merging the token's own bytes was seen to give the token. Who asks first finds out.
+  mutable std::vector<std::atomic<bool>> known_whole_;
 };
 
 }  // namespace qvl

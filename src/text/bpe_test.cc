@@ -47,6 +47,20 @@ TEST(Bpe, JoinsTheLowestRankFirst) {
   EXPECT_EQ(encode(*bpe, "abc"), (std::vector<int32_t>{'a', 256}));
 }
 
+TEST(Bpe, GivesTheSameTokensTheSecondTime) {
+  const Tables tables{{"bc", "ab", "abc"}, {{"b", "c"}, {"a", "b"}, {"ab", "c"}}};
+  const Result<Bpe> bpe = tables.make();
+  ASSERT_TRUE(bpe);
+  Bpe::Scratch scratch;
+  std::vector<int32_t> out = {7};
+  for (int round = 0; round < 2; ++round) {
+    for (const char* text : {"ab", "abc", "c", "xbc"}) bpe->encode(text, scratch, out);
+  }
+  const std::vector<int32_t> expected = {7,   257, 'a', 256, 'c', 'x', 256,
+                                         257, 'a', 256, 'c', 'x', 256};
+  EXPECT_EQ(out, expected);
+}
+
 TEST(Bpe, JoinsTheLeftmostOfEquals) {
   const Result<Bpe> bpe = Tables{{"aa"}, {{"a", "a"}}}.make();
   ASSERT_TRUE(bpe);
