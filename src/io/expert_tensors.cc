@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
+
+#include "io/transpose.h"
 
 namespace qvl {
 namespace {
@@ -50,7 +51,6 @@ class ExpertTensor final : public DerivedTensor {
   void release() const override { source().release(fused_, slice_.expert, 1); }
 
  private:
-  /// Where W lies transposed, a block at a time, so that reads and writes take whole cache lines.
   template <class From, class To>
   void copy(Reader& reader, int64_t first, int64_t count, To* to) const {
     const From* const from =
@@ -60,22 +60,11 @@ class ExpertTensor final : public DerivedTensor {
       for (int64_t n = 0; n < count; ++n) {
         for (int64_t k = 0; k < in; ++k) to[n * in + k] = To(from[n * slice_.n_stride + k]);
       }
-      return;
-    }
-    constexpr int64_t kBlock = 32;
-    for (int64_t k0 = 0; k0 < in; k0 += kBlock) {
-      const int64_t k_count = std::min(kBlock, in - k0);
-      for (int64_t n0 = 0; n0 < count; n0 += kBlock) {
-        const int64_t n_count = std::min(kBlock, count - n0);
-        From block[kBlock][kBlock];
-        for (int64_t k = 0; k < k_count; ++k) {
-          std::copy_n(from + (k0 + k) * slice_.k_stride + n0, n_count, block[k]);
-        }
-        for (int64_t n = 0; n < n_count; ++n) {
-          To* const row = to + (n0 + n) * in + k0;
-          for (int64_t k = 0; k < k_count; ++k) row[k] = To(block[k][n]);
-        }
-      }
+    } else {
+      // Threads that read other rows of W meet the same pages of the file: each begins elsewhere.
+      const int64_t begin = in * first / rows() / 32 * 32;
+      transpose(from + begin * slice_.k_stride, slice_.k_stride, in - begin, count, to + begin, in);
+      transpose(from, slice_.k_stride, begin, count, to, in);
     }
   }
 
