@@ -51,7 +51,7 @@ TEST(LoadBench, OneRequestAtATimeTakesItsStepsOfPrefillAndOnePerTokenAfter) {
 
 TEST(StepWeights, OfTheDenseModelAreReadByEveryStepAndMultipliedByEveryRow) {
   const StepWeights weights = step_weights(preset_config("2b")->text);
-  EXPECT_EQ(weights.bytes, 2 * (28LL * 50'331'648 + 151'936 * 2048));
+  EXPECT_EQ(weights.bytes, 2 * (28LL * 50'331'648 + 151'936LL * 2048));
   EXPECT_DOUBLE_EQ(weights.read_bytes(1), static_cast<double>(weights.bytes));
   EXPECT_DOUBLE_EQ(weights.read_bytes(64), static_cast<double>(weights.bytes));
   EXPECT_DOUBLE_EQ(weights.flops(64), 64.0 * static_cast<double>(weights.bytes));

@@ -26,19 +26,21 @@ void transpose(const From* from, int64_t from_stride, int64_t rows, int64_t cols
       if constexpr (sizeof(From) == 2 && std::is_same_v<From, To>) {
         if (r_count == kRows && c_count == kCols) {
           using Lanes = uint16_t __attribute__((vector_size(16)));
-          for (int64_t r = 0; r < kRows; r += 8) {
-            Lanes v[8];
-            for (int i = 0; i < 8; ++i) std::memcpy(&v[i], block + (r + i) * from_stride, 16);
+          for (int64_t r = 0; r < kRows; r += kCols) {
+            Lanes v[kCols];
+            for (int64_t i = 0; i < kCols; ++i)
+              std::memcpy(&v[i], block + (r + i) * from_stride, 16);
             for (int round = 0; round < 3; ++round) {
-              Lanes mixed[8];
-              for (int i = 0; i < 4; ++i) {
-                mixed[2 * i] = __builtin_shufflevector(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+              Lanes mixed[kCols];
+              for (int64_t i = 0; i < kCols / 2; ++i) {
+                mixed[2 * i] =
+                    __builtin_shufflevector(v[i], v[i + kCols / 2], 0, 8, 1, 9, 2, 10, 3, 11);
                 mixed[2 * i + 1] =
-                    __builtin_shufflevector(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+                    __builtin_shufflevector(v[i], v[i + kCols / 2], 4, 12, 5, 13, 6, 14, 7, 15);
               }
               std::memcpy(v, mixed, sizeof v);
             }
-            for (int i = 0; i < 8; ++i) std::memcpy(out + i * to_stride + r, &v[i], 16);
+            for (int64_t i = 0; i < kCols; ++i) std::memcpy(out + i * to_stride + r, &v[i], 16);
           }
           continue;
         }
