@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/large_pages.h"
+
 namespace qvl {
 namespace {
 
@@ -33,8 +35,8 @@ Result<Arena> Arena::create(std::string name, int64_t bytes) {
                              std::strerror(errno)),
                  ""};
   }
-  // Weights are streamed once per token; large pages spare the page walks. Advice only.
-  madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  // Weights are streamed once per token; large pages spare the page walks too.
+  ask_for_large_pages(data, static_cast<size_t>(bytes));
   return adopt(std::move(name), static_cast<std::byte*>(data), bytes, unmap);
 }
 

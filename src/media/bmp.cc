@@ -147,9 +147,7 @@ Result<Image> decode_bmp(std::span<const uint8_t> bytes, const ImageLimits& limi
   const size_t last_row = static_cast<size_t>(header->height - 1) * sizes.stride;
   if (plain && data.size() < last_row + sizes.bytes) return ended_early("BMP", bytes.size());
 
-  Image image;
-  image.size = {static_cast<int>(header->height), static_cast<int>(header->width)};
-  image.rgb.resize(static_cast<size_t>(image.size.pixels()) * 3);
+  Image image = black_image({static_cast<int>(header->height), static_cast<int>(header->width)});
   if (!plain) {
     fill(image, header->palette[0]);
     if (!RunLengths(*header, data, image).read()) return ended_early("BMP", bytes.size());

@@ -203,9 +203,7 @@ int orientation_of(ImageFormat format, std::span<const uint8_t> file) {
 Image apply_orientation(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
   const Turn turn = kTurns[static_cast<size_t>(orientation)];
-  Image out;
-  out.size = turn.swap_axes ? Size{image.size.width, image.size.height} : image.size;
-  out.rgb.resize(image.rgb.size());
+  Image out = black_image(turn.swap_axes ? Size{image.size.width, image.size.height} : image.size);
   const ptrdiff_t row_bytes = ptrdiff_t{image.size.width} * 3;
   // Steps in the stored picture for one step right and one step down in the upright one.
   ptrdiff_t right = turn.swap_axes ? row_bytes : 3;

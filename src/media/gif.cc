@@ -189,9 +189,7 @@ Result<Image> decode_gif(std::span<const uint8_t> bytes, const ImageLimits& limi
   if (Status fits = check_image_size(frame->canvas.height, frame->canvas.width, limits); !fits) {
     return fits.error();
   }
-  Image image;
-  image.size = frame->canvas;
-  image.rgb.resize(static_cast<size_t>(image.size.pixels()) * 3);
+  Image image = black_image(frame->canvas);
   fill(image, frame->palette[frame->background]);
   if (Status read = read_pixels(reader, bytes.size(), *frame, image); !read) return read.error();
   return image;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/large_pages.h"
 #include "media/codecs.h"
 #include "media/exif.h"
 #include "media/image_format.h"
@@ -131,6 +132,16 @@ void fill(Image& image, const std::array<uint8_t, 3>& colour) {
   for (auto pixel = image.rgb.begin(); pixel != image.rgb.end(); pixel += 3) {
     std::copy(colour.begin(), colour.end(), pixel);
   }
+}
+
+Image black_image(Size size) {
+  Image image;
+  image.size = size;
+  const auto bytes = static_cast<size_t>(size.pixels()) * 3;
+  image.rgb.reserve(bytes);
+  ask_for_large_pages(image.rgb.data(), bytes);
+  image.rgb.resize(bytes);
+  return image;
 }
 
 Result<Image> decode_image(std::span<const uint8_t> bytes, const ImageLimits& limits) {

@@ -25,6 +25,9 @@ struct Image {
   std::vector<uint8_t> rgb;  ///< [height, width, 3]
 };
 
+/// A black picture.
+Image black_image(Size size);
+
 /// Checked against the header before a pixel buffer is allocated.
 struct ImageLimits {
   int64_t max_file_bytes = 128LL << 20;

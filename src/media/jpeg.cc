@@ -186,9 +186,8 @@ Result<Image> decode_jpeg(std::span<const uint8_t> bytes, const ImageLimits& lim
         fmt::format("found a JPEG of {} components, expected 1, 3 or 4", jpeg.num_components),
         {}};
   }
-  Image image;
-  image.size = {static_cast<int>(jpeg.image_height), static_cast<int>(jpeg.image_width)};
-  image.rgb.resize(static_cast<size_t>(image.size.pixels()) * 3);
+  Image image =
+      black_image({static_cast<int>(jpeg.image_height), static_cast<int>(jpeg.image_width)});
   std::vector<uint8_t> cmyk_row;
   if (jpeg.num_components == 4) cmyk_row.resize(size_t{jpeg.image_width} * 4);
   uint8_t* scratch = cmyk_row.empty() ? nullptr : cmyk_row.data();

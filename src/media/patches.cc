@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/large_pages.h"
 #include "media/blake3.h"
 #include "media/content_hash.h"
 
@@ -106,6 +107,7 @@ Patches make_patches(std::span<const Image> frames, const PatchShape& shape,
   patches.grid = {(frame_count + temporal - 1) / temporal, size.height / shape.patch_size,
                   size.width / shape.patch_size};
   patches.rows.reserve(static_cast<size_t>(patches.grid.patches() * shape.row_bytes()));
+  ask_for_large_pages(patches.rows.data(), patches.rows.capacity());
   PatchCutter cutter(frames, shape, kernels);
   for (int slice = 0; slice < patches.grid.t; ++slice) {
     for (int top = 0; top < size.height; top += block) {

@@ -131,10 +131,8 @@ Result<Image> decode_png(std::span<const uint8_t> bytes, const ImageLimits& limi
   if (Status fits = check_image_size(header.height, header.width, limits); !fits) {
     return fits.error();
   }
-  Image image;
-  image.size = {static_cast<int>(header.height), static_cast<int>(header.width)};
+  Image image = black_image({static_cast<int>(header.height), static_cast<int>(header.width)});
   const size_t stride = size_t{header.width} * 3;
-  image.rgb.resize(stride * header.height);
   if (!read_pixels(reader.png, reader.info, header, image.rgb.data(), stride)) {
     return damaged(source);
   }

@@ -81,20 +81,13 @@ Filter make_filter(int in, int out) {
   return filter;
 }
 
-Image empty_image(Size size) {
-  Image image;
-  image.size = size;
-  image.rgb.resize(static_cast<size_t>(size.pixels()) * kChannels);
-  return image;
-}
-
 /// Columns of the output that a tile has: few enough that the tile stays in a core's second cache
 /// for all but the strongest reductions.
 constexpr int kTileWidth = 128;
 
 Image resize_width(const Image& in, int width, const PixelKernels& kernels) {
   const Filter filter = make_filter(in.size.width, width);
-  Image out = empty_image({in.size.height, width});
+  Image out = black_image({in.size.height, width});
   const auto height = static_cast<size_t>(in.size.height);
   const size_t in_stride = static_cast<size_t>(in.size.width) * kChannels;
   const size_t out_stride = static_cast<size_t>(width) * kChannels;
@@ -132,7 +125,7 @@ Image resize_width(const Image& in, int width, const PixelKernels& kernels) {
 
 Image resize_height(const Image& in, int height, const PixelKernels& kernels) {
   const Filter filter = make_filter(in.size.height, height);
-  Image out = empty_image({height, in.size.width});
+  Image out = black_image({height, in.size.width});
   const size_t stride = static_cast<size_t>(in.size.width) * kChannels;
   for (int y = 0; y < height; ++y) {
     const FilterWindow window = filter.window(y);

@@ -117,9 +117,7 @@ Result<Image> decode_webp(std::span<const uint8_t> bytes, const ImageLimits& lim
   if (Status fits = check_image_size(frame->canvas.height, frame->canvas.width, limits); !fits) {
     return fits.error();
   }
-  Image image;
-  image.size = frame->canvas;
-  image.rgb.resize(static_cast<size_t>(image.size.pixels()) * 3);  // black around the first frame
+  Image image = black_image(frame->canvas);  // and so it stays around the first frame
   if (Status decoded = decode_frame(*frame, image); !decoded) return decoded.error();
   return image;
 }
