@@ -32,7 +32,8 @@ void add_make_dummy(CLI::App& app, int& exit_code) {
       "make-dummy", "write a checkpoint folder with random weights of a real shape");
   dummy_app
       .add_option("preset", flags->preset,
-                  "2b, 4b, 8b, 32b, 30b-a3b or 235b-a22b, with or without -thinking")
+                  "2b, 4b, 8b, 32b, 30b-a3b or 235b-a22b, with or without -thinking; with -awq at "
+                  "its end 4-bit text layers")
       ->required();
   dummy_app.add_option("folder", flags->folder, "where to write it")->required();
   dummy_app.callback([flags, &exit_code] { exit_code = make_dummy(flags->preset, flags->folder); });

@@ -53,6 +53,28 @@ constexpr std::array kPresets = {
 };
 constexpr int64_t kExpertsPerToken = 8;
 constexpr std::string_view kThinking = "-thinking";
+constexpr std::string_view kAwq = "-awq";
+constexpr int64_t kAwqGroup = 128;
+constexpr int64_t kPerWord = 8;  ///< values of 4 bits
+
+/// A preset's name and what stands behind it.
+struct PresetName {
+  std::string_view name;
+  bool is_thinking = false;
+  bool is_awq = false;
+
+  explicit PresetName(std::string_view full) : name(full) {
+    is_awq = take(kAwq);
+    is_thinking = take(kThinking);
+  }
+
+ private:
+  bool take(std::string_view ending) {
+    if (!name.ends_with(ending)) return false;
+    name.remove_suffix(ending.size());
+    return true;
+  }
+};
 
 class TensorList {
  public:
@@ -139,6 +161,29 @@ void add_vision(const VisionConfig& vision, TensorList& list) {
   }
 }
 
+/// In place of a text layer's projections what AWQ stores of them.
+std::vector<TensorInfo> awq_tensors(const std::vector<TensorInfo>& plain) {
+  std::vector<TensorInfo> out;
+  for (const TensorInfo& tensor : plain) {
+    constexpr std::string_view kEnd = "_proj.weight";
+    if (!tensor.name.ends_with(kEnd)) {
+      out.push_back(tensor);
+      continue;
+    }
+    const std::string stem = tensor.name.substr(0, tensor.name.rfind('.'));
+    const int64_t rows = tensor.shape[0];
+    const int64_t cols = tensor.shape[1];
+    require(rows % kPerWord == 0 && cols % kAwqGroup == 0,
+            "AWQ: a shape of whole words and groups");
+    out.push_back({stem + ".qweight", DType::i32, {cols, rows / kPerWord}});
+    out.push_back({stem + ".qzeros", DType::i32, {cols / kAwqGroup, rows / kPerWord}});
+    out.push_back({stem + ".scales", DType::f16, {cols / kAwqGroup, rows}});
+  }
+  std::sort(out.begin(), out.end(),
+            [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+  return out;
+}
+
 struct Distribution {
   float mean;
   float std;
@@ -151,8 +196,13 @@ Distribution distribution_of(const TensorInfo& tensor) {
   const auto contains = [&](std::string_view part) {
     return tensor.name.find(part) != std::string::npos;
   };
-  const int64_t inputs = contains(".experts.") ? tensor.shape[1] : tensor.cols();
+  const bool is_scale = tensor.name.ends_with(".scales");
+  const int64_t inputs = is_scale                ? tensor.shape[0] * kAwqGroup
+                         : contains(".experts.") ? tensor.shape[1]
+                                                 : tensor.cols();
   const float per_input = 1.0F / std::sqrt(static_cast<float>(inputs));
+  // 4 bits less 8, equally likely, have a standard deviation of 4.6.
+  if (is_scale) return {1.25F * per_input / 4.6F, 0.15F * per_input / 4.6F};
   if (tensor.name.ends_with(".bias")) return {0, 0.1F};
   if (contains("norm")) return {1, 0.15F};
   if (contains("embed_tokens")) return {0, 0.18F};
@@ -217,6 +267,29 @@ void generate(const ValueTable& table, uint64_t seed, uint64_t first, uint64_t c
   for (; i < last; ++i) *out++ = pick(table, hash_of(seed, i), i % kPerHash);
 }
 
+/// The same value as float16: exact for what a scale may be.
+uint16_t to_f16(bf16 value) {
+  require(value.bits >= 0x3880 && value.bits < 0x4780, "a scale between 2^-14 and 2^16");
+  return static_cast<uint16_t>((value.bits - 0x3800U) << 3);
+}
+
+/// Of AWQ's tensors: scales as generate() makes them; random words; zero points of 8.
+void generate_awq(const TensorInfo& tensor, const ValueTable& table, uint64_t seed, uint64_t first,
+                  uint64_t count, void* out) {
+  if (tensor.dtype == DType::f16) {
+    auto* const values = static_cast<bf16*>(out);
+    generate(table, seed, first, count, values);
+    for (uint64_t i = 0; i < count; ++i) values[i].bits = to_f16(values[i]);
+    return;
+  }
+  const bool is_zeros = tensor.name.ends_with(".qzeros");
+  auto* const words = static_cast<uint32_t*>(out);
+  for (uint64_t i = 0; i < count; ++i) {
+    words[i] =
+        is_zeros ? 0x88888888U : static_cast<uint32_t>(hash_of(seed, (first + i) * kPerHash));
+  }
+}
+
 struct DummyTensor : TensorInfo {
   uint64_t seed;
   const ValueTable* table;
@@ -225,7 +298,9 @@ struct DummyTensor : TensorInfo {
 class DummySource final : public TensorSource {
  public:
   explicit DummySource(const ModelConfig& config) {
-    for (TensorInfo& info : expected_tensors(config)) {
+    std::vector<TensorInfo> all = expected_tensors(config);
+    if (config.quantization.method == QuantMethod::awq) all = awq_tensors(all);
+    for (TensorInfo& info : all) {
       const Distribution distribution = distribution_of(info);
       auto at = tables_.find(distribution);
       if (at == tables_.end()) at = tables_.emplace(distribution, make_table(distribution)).first;
@@ -254,8 +329,13 @@ class DummySource final : public TensorSource {
             "rows outside the tensor");
     const auto& dummy = static_cast<const DummyTensor&>(tensor);
     const auto cols = static_cast<uint64_t>(tensor.cols());
-    generate(*dummy.table, dummy.seed, static_cast<uint64_t>(first) * cols,
-             static_cast<uint64_t>(count) * cols, static_cast<bf16*>(scratch));
+    const uint64_t from = static_cast<uint64_t>(first) * cols;
+    const uint64_t elements = static_cast<uint64_t>(count) * cols;
+    if (tensor.dtype == DType::bf16) {
+      generate(*dummy.table, dummy.seed, from, elements, static_cast<bf16*>(scratch));
+    } else {
+      generate_awq(tensor, *dummy.table, dummy.seed, from, elements, scratch);
+    }
     return scratch;
   }
 
@@ -269,7 +349,7 @@ class DummySource final : public TensorSource {
 }  // namespace
 
 Variant preset_variant(std::string_view name) {
-  return name.ends_with(kThinking) ? Variant::thinking : Variant::instruct;
+  return PresetName(name).is_thinking ? Variant::thinking : Variant::instruct;
 }
 
 std::vector<std::string> preset_names() {
@@ -298,14 +378,14 @@ std::string size_name(const ModelConfig& config) {
 }
 
 Result<ModelConfig> preset_config(std::string_view full_name) {
-  std::string_view name = full_name;
-  if (preset_variant(name) == Variant::thinking) name.remove_suffix(kThinking.size());
+  const PresetName wanted(full_name);
   const auto* const preset = std::find_if(kPresets.begin(), kPresets.end(),
-                                          [&](const Preset& p) { return p.name == name; });
-  if (preset == kPresets.end()) {
+                                          [&](const Preset& p) { return p.name == wanted.name; });
+  if (preset == kPresets.end() || (wanted.is_awq && preset->num_experts > 0)) {
     return Error{ErrorCode::bad_flag,
-                 fmt::format("found the preset \"{}\", expected one of {}, or one of them with {}",
-                             full_name, fmt::join(preset_names(), ", "), kThinking),
+                 fmt::format("found the preset \"{}\", expected one of {}, or one of them with "
+                             "{}, or a dense one with {} at its end",
+                             full_name, fmt::join(preset_names(), ", "), kThinking, kAwq),
                  {}};
   }
   ModelConfig config;
@@ -339,6 +419,9 @@ Result<ModelConfig> preset_config(std::string_view full_name) {
   config.video_token_id = 151'656;
   config.vision_start_token_id = 151'652;
   config.vision_end_token_id = 151'653;
+  if (wanted.is_awq) {
+    config.quantization = {.method = QuantMethod::awq, .bits = 4, .group_size = kAwqGroup};
+  }
   return config;
 }
 

@@ -18,7 +18,8 @@ namespace qvl {
 std::vector<std::string> preset_names();
 
 /// The published shape of one of them; with "-thinking" behind the name the Thinking model's, which
-/// is the same. Error bad_flag lists the names.
+/// is the same; with "-awq" behind that, the text layers of a dense one in 4 bits, groups of 128.
+/// Error bad_flag lists the names.
 Result<ModelConfig> preset_config(std::string_view name);
 /// They differ in the chat template and in the recommended sampling.
 enum class Variant : uint8_t { instruct, thinking };
@@ -31,6 +32,8 @@ std::string size_name(const ModelConfig& config);
 /// their names.
 std::vector<TensorInfo> expected_tensors(const ModelConfig& config);
 
+/// Those tensors; of a config with AWQ the stored ones of that format (io/int4_tensors.h) in place
+/// of the text layers' projections.
 std::unique_ptr<TensorSource> make_dummy_source(const ModelConfig& config);
 
 /// Writes a complete checkpoint folder: config, processor and generation configs, weights as one

@@ -9,8 +9,10 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/int4_row.h"
 #include "io/checkpoint.h"
 #include "io/mapped_file.h"
+#include "io/model_tensors.h"
 #include "io/processor_config.h"
 #include "io/test_folder.h"
 
@@ -117,7 +119,7 @@ TEST(Preset, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(config.error().code, ErrorCode::bad_flag);
   EXPECT_EQ(config.error().detail,
             "found the preset \"3b\", expected one of 2b, 4b, 8b, 32b, 30b-a3b, 235b-a22b, or one "
-            "of them with -thinking");
+            "of them with -thinking, or a dense one with -awq at its end");
 }
 
 TEST(Preset, IsAConfigThatTheParserAccepts) {
@@ -134,6 +136,48 @@ TEST(Preset, OfAThinkingModelHasTheShapeOfTheInstructModel) {
   EXPECT_EQ(preset_variant("30b-a3b"), Variant::instruct);
   EXPECT_FALSE(preset_config("-thinking"));
   EXPECT_FALSE(preset_config("2b-thinking-thinking"));
+}
+
+TEST(Preset, OfFourBitsIsAConfigAndHasTheTensorsOfAwq) {
+  const Result<ModelConfig> awq = preset_config("8b-awq");
+  ASSERT_TRUE(awq);
+  const Result<ModelConfig> again = parse_model_config(model_config_json(*awq));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(quantization_text(again->quantization), "AWQ, 4 bits, groups of 128");
+  EXPECT_EQ(preset_variant("8b-thinking-awq"), Variant::thinking);
+  EXPECT_FALSE(preset_config("8b-awq-thinking"));
+  EXPECT_FALSE(preset_config("30b-a3b-awq"));
+
+  const auto stored = make_dummy_source(*awq);
+  const std::string stem = "model.language_model.layers.7.mlp.down_proj";
+  EXPECT_EQ(stored->find(stem + ".weight"), nullptr);
+  EXPECT_EQ(stored->find(stem + ".qweight")->shape, (std::vector<int64_t>{12288, 512}));
+  EXPECT_EQ(stored->find(stem + ".qzeros")->shape, (std::vector<int64_t>{96, 512}));
+  EXPECT_EQ(stored->find(stem + ".scales")->shape, (std::vector<int64_t>{96, 4096}));
+  EXPECT_NE(stored->find("model.visual.blocks.0.attn.proj.weight"), nullptr);
+}
+
+/// Through the reader of AWQ, so that what is written is what that format says.
+TEST(DummySource, OfFourBitsHasTheSpreadOfTheOthers) {
+  const ModelConfig config = *preset_config("2b-awq");
+  const auto opened = model_tensors(make_dummy_source(config), config);
+  ASSERT_TRUE(opened) << opened.error().message();
+  const TensorInfo* const tensor =
+      (*opened)->find("model.language_model.layers.3.self_attn.o_proj.weight");
+  ASSERT_NE(tensor, nullptr);
+  ASSERT_EQ(tensor->dtype, DType::i4);
+  const Int4Row layout{.in = tensor->cols(), .group_size = 128};
+  std::vector<std::byte> rows(static_cast<size_t>(8 * layout.bytes()));
+  (*opened)->rows(*tensor, 16, 8, rows.data());
+  std::vector<float> row(static_cast<size_t>(tensor->cols()));
+  std::vector<bf16> sample;
+  for (int64_t i = 0; i < 8; ++i) {
+    dequantise(layout, rows.data() + i * layout.bytes(), row.data());
+    for (const float v : row) sample.emplace_back(v);
+  }
+  const Moments found = moments(sample);
+  EXPECT_NEAR(found.std, 1.25 / std::sqrt(2048), 0.001);
+  EXPECT_NEAR(found.mean, 0, 0.005);
 }
 
 TEST(SizeName, IsThePublishedOneOrNone) {

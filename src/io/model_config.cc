@@ -302,7 +302,7 @@ Result<ModelConfig> parse_model_config(std::string_view text) {
 std::string model_config_json(const ModelConfig& config) {
   const bool is_moe = config.text.is_moe();
   const char* const model_type = is_moe ? "qwen3_vl_moe" : "qwen3_vl";
-  const json document = {
+  json document = {
       {"architectures",
        {is_moe ? "Qwen3VLMoeForConditionalGeneration" : "Qwen3VLForConditionalGeneration"}},
       {"image_token_id", config.image_token_id},
@@ -315,6 +315,16 @@ std::string model_config_json(const ModelConfig& config) {
       {"vision_end_token_id", config.vision_end_token_id},
       {"vision_start_token_id", config.vision_start_token_id},
   };
+  if (config.quantization.method == QuantMethod::awq) {
+    json& quantization = document["quantization_config"];
+    quantization = {{"bits", config.quantization.bits},
+                    {"quant_method", "awq"},
+                    {"version", "gemm"},
+                    {"zero_point", true}};
+    if (config.quantization.group_size > 0) {
+      quantization["group_size"] = config.quantization.group_size;
+    }
+  }
   return document.dump(4) + "\n";
 }
 

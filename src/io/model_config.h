@@ -67,7 +67,7 @@ struct ModelConfig {
 /// that mix experts and dense MLPs) is unsupported_model and says which field.
 Result<ModelConfig> parse_model_config(std::string_view json);
 
-/// The config.json text of `config`, in the published form.
+/// The config.json text of `config`, in the published form; of quantised ones only AWQ is written.
 std::string model_config_json(const ModelConfig& config);
 
 }  // namespace qvl
