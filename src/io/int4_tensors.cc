@@ -66,7 +66,7 @@ std::optional<Error> read_groups(const TensorSource& source, const GroupedParts&
   grouping.group_size = (grouping.in + grouping.groups - 1) / grouping.groups;
   if (parts.group_index != nullptr) {
     const TensorInfo& index = *parts.group_index;
-    if (index.elements() != grouping.in) {
+    if (index.shape != std::vector<int64_t>{grouping.in}) {
       return bad_shape(index, fmt::format("[{}]", grouping.in));
     }
     std::vector<int32_t> scratch(1);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/check.h"
 #include "io/tensor_source.h"
 
 namespace qvl {
@@ -41,7 +42,9 @@ class MemoryTensors final : public TensorSource {
     for (const auto& [name, tensor] : tensors_) all.push_back(&tensor);
     return all;
   }
-  const void* rows(const TensorInfo& tensor, int64_t first, int64_t, void*) const override {
+  const void* rows(const TensorInfo& tensor, int64_t first, int64_t count, void*) const override {
+    require(first >= 0 && count >= 0 && first <= tensor.rows() && count <= tensor.rows() - first,
+            "rows outside the tensor");
     return static_cast<const Stored&>(tensor).bytes.data() + first * tensor.row_bytes();
   }
   void release(const TensorInfo& tensor, int64_t, int64_t) const override {

@@ -146,8 +146,12 @@ class Assembler {
     if (shape != nullptr) consumed_.insert(shape);
     int bits = config_.quantization.bits;
     if (bits == 0) {
-      if (shape == nullptr || shape->dtype != DType::i64 || shape->elements() != 2) {
-        return missing(stem + ".weight_shape");
+      if (shape == nullptr) return missing(stem + ".weight_shape");
+      if (shape->dtype != DType::i64 || shape->shape != std::vector<int64_t>{2}) {
+        return Error{ErrorCode::bad_tensor,
+                     fmt::format("{} is {} of shape [{}], expected I64 of shape [2]", shape->name,
+                                 dtype_name(shape->dtype), fmt::join(shape->shape, ", ")),
+                     ""};
       }
       int64_t scratch = 0;
       const int64_t in = *static_cast<const int64_t*>(stored_.rows(*shape, 1, 1, &scratch));

@@ -316,6 +316,19 @@ TEST(ModelTensors, MixedFilesTellTheirBitsByTheStoredShape) {
   EXPECT_EQ(weights(*source, "m.weight", 1), (std::vector<float>{-256.0F, 0.0F, 2.0F, 254.0F}));
 }
 
+TEST(ModelTensors, AShapeAndAnOrderOfColumnsMustBeVectors) {
+  MemoryTensors packed = packed_file(Example(8, 64, 32, 0), true);
+  packed.add<int64_t>("m.weight_shape", DType::i64, {1, 2}, {8, 64});
+  EXPECT_EQ(failure(packed, config_of(QuantMethod::compressed_tensors, 0)),
+            "m.weight_shape is I64 of shape [1, 2], expected I64 of shape [2]");
+
+  const Example e(16, 64, 16, 1);
+  MemoryTensors gptq = gptq_file(e, 1);
+  gptq.add("m.g_idx", DType::i32, {2, 32}, groups_in_order(e));
+  EXPECT_EQ(failure(gptq, config_of(QuantMethod::gptq)),
+            "m.g_idx has shape [2, 32], expected [64]");
+}
+
 TEST(ModelTensors, Fp8ScalesPerBlockPerRowAndPerTensor) {
   // 1.0, 448, the smallest subnormal, -2 and zeros.
   std::vector<uint8_t> values(std::size_t{3} * 5, 0);
