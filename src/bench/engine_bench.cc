@@ -264,15 +264,17 @@ Result<LoadBench> measure_load(Engine& engine, int64_t vocab_size, const LoadOpt
 }
 
 double StepWeights::read_bytes(int64_t rows) const {
-  if (num_experts == 0) return static_cast<double>(bytes);
+  if (num_experts == 0) return static_cast<double>(bytes - saved_bytes);
   const double missed = 1 - static_cast<double>(top_k) / static_cast<double>(num_experts);
   const double taken = 1 - std::pow(missed, static_cast<double>(rows));
-  return static_cast<double>(bytes) + taken * static_cast<double>(expert_bytes);
+  return static_cast<double>(bytes) + taken * static_cast<double>(expert_bytes - saved_bytes);
 }
 
 double StepWeights::flops(int64_t rows) const {
-  // Two bytes per weight: two operations each per row.
-  return static_cast<double>(rows) * read_bytes(1);
+  // Two operations a weight and row, and two bytes a weight.
+  StepWeights plain = *this;
+  plain.saved_bytes = 0;
+  return static_cast<double>(rows) * plain.read_bytes(1);
 }
 
 StepWeights step_weights(const TextConfig& t) {
@@ -336,6 +338,7 @@ std::string load_bench_json(const LoadBench& bench, const std::string& model,
   out["roofs"] = {{"read_gb_per_s", bench.read_gb_per_s}, {"gflop_per_s", bench.gflop_per_s}};
   out["step_weight_bytes"] = bench.step_weights.bytes;
   out["expert_weight_bytes"] = bench.step_weights.expert_bytes;
+  out["saved_weight_bytes"] = bench.step_weights.saved_bytes;
   out["kv_token_bytes"] = bench.kv_token_bytes;
   out["levels"] = Json::array();
   for (const LoadLevel& l : bench.levels) {

@@ -55,13 +55,14 @@ struct LoadLevel {
   double limit_tok_per_s = 0;   ///< decode: what memory and arithmetic measured in this run allow
 };
 
-/// Text weights that steps read, at two bytes each: layers and output head. Of a mixture of experts
-/// those that any of a step's rows takes.
+/// Text weights that steps read: layers and output head. Of a mixture of experts those that any of
+/// a step's rows takes.
 struct StepWeights {
-  int64_t bytes = 0;         ///< that every step reads
-  int64_t expert_bytes = 0;  ///< of all experts
+  int64_t bytes = 0;         ///< that every step reads, at two bytes a weight
+  int64_t expert_bytes = 0;  ///< of all experts, at two bytes a weight
   int64_t num_experts = 0;
-  int64_t top_k = 0;  ///< experts of a row
+  int64_t top_k = 0;        ///< experts of a row
+  int64_t saved_bytes = 0;  ///< by weights held in fewer bytes; of a mixture of experts, by experts
 
   /// Expected, where rows take experts independently and all alike.
   double read_bytes(int64_t rows) const;

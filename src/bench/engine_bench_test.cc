@@ -71,6 +71,16 @@ TEST(StepWeights, OfExpertsAreReadAsFarAsRowsTakeThem) {
   EXPECT_NEAR(weights.flops(3), 3 * weights.read_bytes(1), 1);
 }
 
+TEST(StepWeights, HeldInFewerBytesAreReadFasterAndMultipliedAsOften) {
+  const StepWeights dense{.bytes = 1000, .saved_bytes = 700};
+  EXPECT_DOUBLE_EQ(dense.read_bytes(1), 300);
+  EXPECT_DOUBLE_EQ(dense.flops(2), 2000);
+  const StepWeights experts{
+      .bytes = 100, .expert_bytes = 800, .num_experts = 8, .top_k = 2, .saved_bytes = 600};
+  EXPECT_DOUBLE_EQ(experts.read_bytes(1), 100 + 0.25 * 200);
+  EXPECT_DOUBLE_EQ(experts.flops(1), 100 + 0.25 * 800);
+}
+
 TEST(LoadBench, ARequestThatDoesNotFitIsAnError) {
   const auto engine = make_fake_engine({.kv_pages = 4}, {});
   const Result<LoadBench> bench = measure_load(

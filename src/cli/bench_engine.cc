@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/engine_flags.h"
 #include "cli/prepare.h"
+#include "core/check.h"
+#include "io/dummy.h"
 #include "io/file_writer.h"
 #include "runtime/runner.h"
 #include "runtime/runner_cuda.h"
@@ -95,6 +97,16 @@ class RoofSamples {
   std::vector<double> product_;
 };
 
+/// What the model's weights take less than two bytes each.
+int64_t saved_bytes(const ModelConfig& config, const MemoryPlan& plan) {
+  int64_t plain = 0;
+  for (const TensorInfo& tensor : expected_tensors(config)) plain += 2 * tensor.elements();
+  const auto weights = std::find_if(plan.lines.begin(), plan.lines.end(),
+                                    [](const auto& line) { return line.what == "weights"; });
+  require(weights != plan.lines.end(), "a memory plan without weights");
+  return std::max<int64_t>(0, plain - weights->bytes);
+}
+
 int bench_model(const EngineBenchFlags& flags) {
   Result<Prepared> prepared = prepare(flags.engine);
   if (!prepared) return fail(prepared.error());
@@ -116,6 +128,7 @@ int bench_model(const EngineBenchFlags& flags) {
   {
     Result<std::unique_ptr<Engine>> engine = load_engine(*prepared);
     if (!engine) return fail(engine.error());
+    bench.step_weights.saved_bytes = saved_bytes(prepared->model.config, (*engine)->memory_plan());
     Result<LoadBench> measured =
         measure_load(**engine, text.vocab_size, flags.load, std::move(bench));
     if (!measured) return fail(measured.error());
