@@ -18,7 +18,7 @@ test: packages  ## build with warnings as errors and run every test
 
 test-gpu: packages  ## what needs a GPU: operators, matrix products and attention against references, and reference cases
 	cmake --preset dev
-	cmake --build --preset dev -j $(JOBS) --target qvl assemble_golden gpu_operators_test gpu_gemm_check gpu_flash_check gpu_decode_check gpu_forward_check gpu_candidates_check
+	cmake --build --preset dev -j $(JOBS) --target qvl assemble_golden quantised_test gpu_operators_test gpu_gemm_check gpu_flash_check gpu_decode_check gpu_int4_check gpu_forward_check gpu_candidates_check
 	tools/test_gpu.sh
 
 release: packages  ## build/release/qvl

@@ -7,8 +7,10 @@ build=${1:-build/dev}
 "$build/tests/gpu_gemm_check"
 "$build/tests/gpu_flash_check"
 "$build/tests/gpu_decode_check"
+"$build/tests/gpu_int4_check"
 "$build/tests/gpu_forward_check"
 "$build/tests/gpu_candidates_check"
+"$build/tests/quantised_test" --gtest_filter="*OnAGpu*"
 goldens=$PWD/tests/goldens
 moe=$build/tests/goldens/tiny-moe
 "$build/tests/assemble_golden" "$goldens/tiny-2b" "$goldens/tiny-moe" "$moe"

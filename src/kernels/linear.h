@@ -50,6 +50,12 @@ bool keeps_int4(const Ref&, const LinearDesc& desc);
 bool keeps_int4(const Cpu&, const LinearDesc& desc);
 bool keeps_int4(const Cuda&, const LinearDesc& desc);
 
+/// Scratch bytes that products with this W take beyond scratch_bytes: not of a W that only a few
+/// rows of a step are multiplied by, as the head's are.
+inline int64_t product_scratch_bytes(const Ref&, const LinearDesc&) { return 0; }
+inline int64_t product_scratch_bytes(const Cpu&, const LinearDesc&) { return 0; }
+int64_t product_scratch_bytes(const Cuda&, const LinearDesc& desc);
+
 /// Gives rows [first, first + count) of W, row-major in the weight's format, valid until the next
 /// call.
 using RowReader = FunctionRef<const void*(int64_t first, int64_t count)>;

@@ -21,6 +21,11 @@ struct Experts {
   int64_t count() const { return static_cast<int64_t>(gate_up.size()); }
 };
 
+/// True if experts may be held in 4 bits, each as keeps_int4 says.
+inline bool experts_keep_int4(const Ref&) { return true; }
+inline bool experts_keep_int4(const Cpu&) { return true; }
+inline bool experts_keep_int4(const Cuda&) { return false; }
+
 /// The experts of one row and their weights: the `ids.size` largest logits, of equal ones those
 /// with smaller ids, in ascending order of ids; weights = softmax over the chosen logits. That is
 /// the softmax over all logits divided by the sum over the chosen ones, as the reference has it.

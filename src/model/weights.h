@@ -73,6 +73,7 @@ struct WeightPlan {
   int64_t bytes = 0;                ///< of the arena
   std::vector<std::string> unused;  ///< tensors of the source that the model does not read
   std::vector<Quantised> quantised;
+  int64_t scratch_bytes = 0;  ///< that products with these weights add to the operators'
 };
 
 /// Checks presence, shape and type of every tensor of a source that model_tensors gave. Nothing is

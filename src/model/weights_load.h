@@ -24,6 +24,8 @@ struct LinearSpec {
   LinearKind kind = LinearKind::plain;
   bool gathered = false;  ///< rows are read one by one too: not to be held in 4 bits
   bool routes = false;    ///< a router: takes float32 rows whatever the activations are
+  bool of_expert = false;
+  bool is_head = false;  ///< multiplied by few rows of a step
 };
 
 /// Walks the model once, asking `sink` for every weight by its published name. The planner and the
@@ -57,17 +59,23 @@ ModelWeights walk(const ModelConfig& config, Sink& sink) {
     layer.output =
         sink.linear({.parts = {a + "o_proj.weight"}, .bias = {}, .out = h, .in = t.q_size()});
     layer.post_attention_norm = rms(p + "post_attention_layernorm.weight", h);
+    const bool is_moe = t.is_moe();
     const auto gate_up = [&](const std::string& mlp, int64_t width) {
       return sink.linear({.parts = {mlp + "gate_proj.weight", mlp + "up_proj.weight"},
                           .bias = {},
                           .out = 2 * width,
                           .in = h,
-                          .kind = LinearKind::gate_up});
+                          .kind = LinearKind::gate_up,
+                          .of_expert = is_moe});
     };
     const auto down = [&](const std::string& mlp, int64_t width) {
-      return sink.linear({.parts = {mlp + "down_proj.weight"}, .bias = {}, .out = h, .in = width});
+      return sink.linear({.parts = {mlp + "down_proj.weight"},
+                          .bias = {},
+                          .out = h,
+                          .in = width,
+                          .of_expert = is_moe});
     };
-    if (t.is_moe()) {
+    if (is_moe) {
       layer.experts.top_k = t.num_experts_per_tok;
       layer.experts.router = sink.linear({.parts = {p + "mlp.gate.weight"},
                                           .bias = {},
@@ -88,9 +96,12 @@ ModelWeights walk(const ModelConfig& config, Sink& sink) {
   weights.text.norm = rms(text + "norm.weight", h);
   // A stored head wins over what the config says: re-saved configs are often wrong about tying.
   const bool tied = config.tie_word_embeddings && !sink.has("lm_head.weight");
-  weights.text.head =
-      tied ? weights.text.embedding
-           : sink.linear({.parts = {"lm_head.weight"}, .bias = {}, .out = t.vocab_size, .in = h});
+  weights.text.head = tied ? weights.text.embedding
+                           : sink.linear({.parts = {"lm_head.weight"},
+                                          .bias = {},
+                                          .out = t.vocab_size,
+                                          .in = h,
+                                          .is_head = true});
 
   const VisionConfig& v = config.vision;
   const int64_t d = v.hidden_size;
@@ -224,7 +235,9 @@ template <class Backend>
 void settle_format(const Backend& backend, const LinearSpec& spec, const WeightParts& parts,
                    LinearDesc& desc) {
   desc.weight = WeightFormat::int4;
-  desc.weight = held_format(parts, desc.activation, !spec.gathered && keeps_int4(backend, desc));
+  const bool keeps = !spec.gathered && (!spec.of_expert || experts_keep_int4(backend)) &&
+                     keeps_int4(backend, desc);
+  desc.weight = held_format(parts, desc.activation, keeps);
 }
 
 inline std::string_view format_name(WeightFormat format) {
@@ -254,6 +267,9 @@ class Planner {
     if (!parts.empty()) {
       settle_format(backend_, spec, parts, desc);
       bytes_ += packed_bytes(backend_, desc);
+      if (!spec.is_head) {
+        scratch_bytes_ = std::max(scratch_bytes_, product_scratch_bytes(backend_, desc));
+      }
       for (const TensorInfo* part : parts) {
         if (part->quantised.empty()) continue;
         held_[{part->quantised, format_name(desc.weight)}] += part->stored_bytes;
@@ -275,7 +291,7 @@ class Planner {
 
   const Finder& finder() const { return finder_; }
   WeightPlan plan() const {
-    WeightPlan plan{bytes_, finder_.unused(), {}};
+    WeightPlan plan{bytes_, finder_.unused(), {}, scratch_bytes_};
     for (const auto& [formats, bytes] : held_) {
       plan.quantised.push_back({formats.first, formats.second, bytes});
     }
@@ -286,6 +302,7 @@ class Planner {
   const Backend& backend_;
   Finder finder_;
   int64_t bytes_ = 0;
+  int64_t scratch_bytes_ = 0;
   std::map<std::pair<std::string_view, std::string_view>, int64_t> held_;
 };
 

@@ -283,6 +283,18 @@ TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {
       << shortened->plan.notes[0];
 }
 
+TEST_F(EngineTest, TheBillHasTheScratchMemoryThatWeightsNeed) {
+  MemoryRoom room = host_room();
+  room.taken_bytes = 20'000'000;
+  const auto total = [&](int64_t scratch_bytes) {
+    const WeightPlan weights{3'000'000, {}, {}, scratch_bytes};
+    return plan_memory(backend_needs(Ref{}, model_->config, ActFormat::f32, config_), room,
+                       model_->config, weights, ActFormat::f32, config_)
+        ->plan.total_bytes();
+  };
+  EXPECT_EQ(total(1'000'000), total(0) + 1'000'000);
+}
+
 TEST_F(EngineTest, TheCacheIsAsLargeAsItIsSetAndNoLarger) {
   const auto plan = [&](int64_t pages) {
     config_.kv_bytes = pages * 64 * 4096 + 1;  // 4096 bytes a token

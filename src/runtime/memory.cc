@@ -102,7 +102,7 @@ Result<PlannedMemory> plan_memory(const BackendNeeds& needs, const MemoryRoom& r
   sizes.vision = VisionWorkspace::bytes(model.vision, activation, patches);
   sizes.activations =
       TextWorkspace::bytes(t, activation, config.max_step_tokens, logits_rows(config));
-  sizes.scratch = needs.scratch;
+  sizes.scratch = needs.scratch + weights.scratch_bytes;
   sizes.step_lists = needs.step_lists;
   sizes.kv_page_bytes = needs.kv_page_bytes;
 

@@ -26,12 +26,23 @@ TEST(GpuLesserDevices, GiveProductsOfGeneratedRowsTheSameBits) {
   struct Shape {
     int64_t out;
     int64_t in;
+    int64_t group_size = 0;  // of 4-bit weights
   };
-  for (const Shape s : {Shape{70, 192}, {1152, 1536}, {2048, 4096}, {256, 5120}, {12288, 3072}}) {
+  for (const Shape s : {Shape{70, 192},
+                        {1152, 1536},
+                        {2048, 4096},
+                        {256, 5120},
+                        {12288, 3072},
+                        {130, 200, 32},
+                        {2048, 4096, 128},
+                        {256, 5120, 64}}) {
     TestGpu gpu;
     const Cuda device = *gpu;
-    const TestWeight weight(desc_of(s.out, s.in), 1);
-    const Linear w = gpu.put_linear(desc_of(s.out, s.in), weight, true);
+    LinearDesc desc = desc_of(s.out, s.in);
+    if (s.group_size > 0) desc.weight = WeightFormat::int4;
+    desc.group_size = s.group_size;
+    const TestWeight weight(desc, 1);
+    const Linear w = gpu.put_linear(desc, weight, true);
     const std::vector<float> scale(static_cast<size_t>(s.in), 1.25F);
     const RmsNorm norm{gpu.put_vector(scale), 1e-6F};
     TestMat halves = TestMat::normal(DType::bf16, 33, s.in, 2);
@@ -53,8 +64,9 @@ TEST(GpuLesserDevices, GiveProductsOfGeneratedRowsTheSameBits) {
         (*gpu).shared_bytes = std::min(device.shared_bytes, lesser.shared_kib * 1024);
         const auto found = compute();
         for (int64_t r = 0; r < rows; ++r) {
-          SCOPED_TRACE(testing::Message() << s.out << " × " << s.in << ", row " << r << " of "
-                                          << rows << ", " << lesser.shared_kib << " KiB");
+          SCOPED_TRACE(testing::Message()
+                       << s.out << " × " << s.in << ", groups of " << s.group_size << ", row " << r
+                       << " of " << rows << ", " << lesser.shared_kib << " KiB");
           ASSERT_TRUE(same_bits(found.first, r, expected.first, r));
           if (lesser.compute_capability < 80) continue;  // where the norm's scale comes first
           ASSERT_TRUE(same_bits(found.second, r, expected.second, r));

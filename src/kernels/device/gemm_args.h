@@ -14,13 +14,14 @@ namespace qvl::device {
 struct GemmArgs {
   const __nv_bfloat16* a;  ///< [m, k], rows `lda` elements apart
   int64_t lda;             ///< multiple of 8, at least k
-  const __nv_bfloat16* b;  ///< [n, k], contiguous; no kernel before this one may write it
+  const __nv_bfloat16* b;  ///< [n, k], contiguous; read before the kernel before has ended
   int m;                   ///< at least 1
   int n;                   ///< even
   int k;                   ///< multiple of 8
   int compute_capability_major;
   int sm_count;
   cudaStream_t stream;
+  bool b_is_new = false;  ///< the kernel before has written it: this one begins when that has ended
 };
 
 /// Where a tile of C lies. Rows from end_row on are not C's.

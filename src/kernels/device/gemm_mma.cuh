@@ -131,7 +131,7 @@ void launch_gemm_mma(const GemmArgs& args, const Epilogue& epilogue) {
   launch({.grid = static_cast<unsigned>(raster.tiles()),
           .block = MmaShape::kThreads,
           .stream = args.stream,
-          .overlaps = args.compute_capability_major >= 9},
+          .overlaps = args.compute_capability_major >= 9 && !args.b_is_new},
          gemm_mma_kernel<Epilogue>, args.a, args.lda, args.b, raster, args.m, args.n, args.k,
          epilogue);
 }

@@ -95,6 +95,20 @@ struct RingPlace {
   }
 };
 
+/// Makes the barriers of a ring, of all threads of the block: a stage is full by one arrival, that
+/// of its copies, and empty by one of each warp of the consuming warpgroups.
+template <int kStages>
+__device__ inline void begin_ring(uint32_t full, uint32_t empty, int consumers) {
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) {
+      barrier_init(full + 8 * stage, 1);
+      barrier_init(empty + 8 * stage, 4 * consumers);
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+}
+
 /// A lane's sums of rows `row` and `row + 8` and the columns from `col` on, as wgmma leaves them.
 template <int kSums, class Epilogue>
 __device__ void store_sums(const Epilogue& epilogue, const float (&sums)[kSums], int row, int col,
@@ -153,14 +167,7 @@ __global__ void __launch_bounds__(WgmmaShape<kRows, kCols>::kThreads, 1)
   const int first_tile = static_cast<int>(blockIdx.x);
   const int tile_stride = static_cast<int>(gridDim.x);
 
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kStages; ++stage) {
-      barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, 4 * Shape::kConsumers);  // one arrival per warp
-    }
-    barrier_init_fence();
-  }
-  __syncthreads();
+  begin_ring<kStages>(full, empty, Shape::kConsumers);
 
   RingPlace<kStages> place;
   const int warpgroup = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / 128, 0);
@@ -294,7 +301,7 @@ inline CUtensorMap tensor_map(const __nv_bfloat16* data, int rows, int cols, int
 template <int kRows, int kCols, class Raster, class Epilogue>
 void launch_gemm_wgmma(const Raster& raster, int max_tiles, const CUtensorMap& map_a,
                        const CUtensorMap& map_b, int n, int k, int sm_count, cudaStream_t stream,
-                       const Epilogue& epilogue) {
+                       const Epilogue& epilogue, bool overlaps = true) {
   using Shape = WgmmaShape<kRows, kCols>;
   const auto kernel = gemm_wgmma_kernel<kRows, kCols, Raster, Epilogue>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -302,7 +309,8 @@ void launch_gemm_wgmma(const Raster& raster, int max_tiles, const CUtensorMap& m
   launch({.grid = static_cast<unsigned>(std::min(max_tiles, sm_count)),
           .block = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
-          .stream = stream},
+          .stream = stream,
+          .overlaps = overlaps},
          kernel, map_a, map_b, raster, n, (k + Shape::kDepth - 1) / Shape::kDepth, epilogue);
 }
 
@@ -312,7 +320,7 @@ void launch_gemm_wgmma(const GemmArgs& args, const Epilogue& epilogue) {
   launch_gemm_wgmma<kRows, kCols>(raster, raster.tiles(),
                                   tensor_map(args.a, args.m, args.k, args.lda, kRows),
                                   tensor_map(args.b, args.n, args.k, args.k, kCols), args.n, args.k,
-                                  args.sm_count, args.stream, epilogue);
+                                  args.sm_count, args.stream, epilogue, !args.b_is_new);
 }
 
 /// The product over groups; row_tiles have at most kRows rows. The bits are those of one product

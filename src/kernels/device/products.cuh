@@ -1,11 +1,15 @@
 #pragma once
 
 /// x·Wᵀ by role: prompt rows through tiles of tensor cores, generated rows through the skinny
-/// kernels. Rows [0, prompt) are prompt rows.
+/// kernels. Rows [0, prompt) are prompt rows. A W of 4 bits is widened for prompt rows; generated
+/// rows have kernels that take it as it is.
 
 #include "core/check.h"
 #include "kernels/device/epilogues.cuh"
 #include "kernels/device/gemm.cuh"
+#include "kernels/device/int4_rows.cuh"
+#include "kernels/device/int4_skinny.cuh"
+#include "kernels/device/int4_wgmma.cuh"
 #include "kernels/device/norm.cuh"
 #include "kernels/device/skinny.cuh"
 #include "kernels/device/skinny_wgmma.cuh"
@@ -22,7 +26,8 @@ inline Launch blocks_of(const Cuda& cuda, dim3 grid, dim3 block) {
 inline const bf16x1* half(const void* data) { return static_cast<const bf16x1*>(data); }
 inline bf16x1* half(void* data) { return static_cast<bf16x1*>(data); }
 
-/// Columns of a W in device memory: whole pieces of 16 bytes, zero beyond the last of W.
+/// Columns of a W of bfloat16 in device memory: whole pieces of 16 bytes, zero beyond the last of
+/// W.
 inline int64_t device_cols(const LinearDesc& desc) { return (desc.in + 7) / 8 * 8; }
 
 /// What x has between its last column and that of W is multiplied with zero.
@@ -107,17 +112,52 @@ void launch_skinny(const Cuda& cuda, const SkinnyArgs& args, const HalfRows& x,
 
 /// Whether the few rows that a block stages leave it room for its ring.
 inline bool normed_rows_fit(const Cuda& cuda, const SkinnyArgs& args) {
-  constexpr int64_t kStagedBytes = 64 * 1024;
   return args.rows <= 8 && args.chunks() <= kMaxNormedChunks &&
-         int64_t{args.rows} * args.k * 2 <= kStagedBytes &&
+         int64_t{args.rows} * args.k * 2 <= kMostStagedBytes &&
          with_narrow_tile(cuda, args, [&]<int kAhead, int kWarps>() {
            return skinny_fits<1, kAhead, kWarps, true>(args, cuda.shared_bytes);
          });
 }
 
-/// The same of rows that are normalised first.
+inline bool is_int4(const Linear& w) { return w.desc.weight == WeightFormat::int4; }
+
+inline Int4SkinnyArgs int4_args(const Linear& w, int64_t rows) {
+  return {{.n = static_cast<int>(w.desc.out),
+           .k = static_cast<int>(w.desc.in),
+           .rows = static_cast<int>(rows)},
+          static_cast<const uint8_t*>(w.data),
+          int4_parts(w.desc.group_size)};
+}
+
+/// Whether W of 4 bits goes to wgmma, where there is that: with many outputs a block of the other
+/// kernel has too much to unpack for few rows too.
+inline bool takes_wgmma(const Cuda& cuda, const Int4SkinnyArgs& args) {
+  constexpr int kManyOutputs = 16384;
+  return (args.rows >= kWgmmaRows || args.n > kManyOutputs) && has_wgmma(cuda);
+}
+
+/// With the kernel and tile that suit the number of rows; the bits are the same.
 template <class Epilogue>
-void launch_normed_skinny(const Cuda& cuda, const SkinnyArgs& args, const NormedRows& x,
+void launch_skinny(const Cuda& cuda, const Int4SkinnyArgs& args, const HalfRows& x,
+                   const Epilogue& epilogue) {
+  if (takes_wgmma(cuda, args)) {
+    launch_int4_wgmma(args, x, epilogue, cuda.stream);
+  } else {
+    launch_int4_skinny(cuda, args, x, epilogue);
+  }
+}
+template <class Epilogue>
+void launch_narrow_skinny(const Cuda& cuda, const Int4SkinnyArgs& args, const NormedRows& x,
+                          const Epilogue& epilogue) {
+  launch_int4_skinny(cuda, args, x, epilogue);
+}
+inline bool normed_rows_fit(const Cuda& cuda, const Int4SkinnyArgs& args) {
+  return int4_normed_rows_fit(cuda, args);
+}
+
+/// Generated rows that are normalised first.
+template <class Args, class Epilogue>
+void launch_normed_skinny(const Cuda& cuda, const Args& args, const NormedRows& x,
                           const Epilogue& epilogue) {
   // w ⊙ x grows with the residual stream, and float16 does not reach as far.
   const bool takes_unscaled = multiplies_bfloat16(cuda);
@@ -148,6 +188,10 @@ template <class Epilogue>
 void skinny_product(const Cuda& cuda, const ActMat& x, const Linear& w, const Epilogue& epilogue) {
   require_product(x, w);
   if (x.rows == 0) return;
+  if (is_int4(w)) {
+    launch_skinny(cuda, int4_args(w, x.rows), HalfRows{half(x.data), x.stride}, epilogue);
+    return;
+  }
   launch_skinny(cuda,
                 {.w = half(w.data),
                  .n = static_cast<int>(w.desc.out),
@@ -162,16 +206,23 @@ void product(const Cuda& cuda, RowRoles roles, const ActMat& x, const Linear& w,
   require_product(x, w);
   require_equal(roles.rows(), x.rows, "product: rows by role");
   if (roles.prompt > 0) {
-    launch_gemm({.a = half(x.data),
-                 .lda = x.stride,
-                 .b = half(w.data),
-                 .m = static_cast<int>(roles.prompt),
-                 .n = static_cast<int>(w.desc.out),
-                 .k = static_cast<int>(device_cols(w.desc)),
-                 .compute_capability_major = cuda.compute_capability / 10,
-                 .sm_count = cuda.sm_count,
-                 .stream = cuda.stream},
-                epilogue);
+    ScratchScope scratch(cuda);
+    GemmArgs args{.a = half(x.data),
+                  .lda = x.stride,
+                  .b = half(w.data),
+                  .m = static_cast<int>(roles.prompt),
+                  .n = static_cast<int>(w.desc.out),
+                  .k = static_cast<int>(device_cols(w.desc)),
+                  .compute_capability_major = cuda.compute_capability / 10,
+                  .sm_count = cuda.sm_count,
+                  .stream = cuda.stream};
+    if (is_int4(w)) {
+      auto* const wide = scratch.take<bf16x1>(w.desc.out * w.desc.in);
+      launch_widen_int4(cuda, int4_args(w, roles.prompt), wide);
+      args.b = wide;
+      args.b_is_new = true;
+    }
+    launch_gemm(args, epilogue);
   }
   if (roles.generated > 0) {
     skinny_product(cuda, x.slice_rows(roles.prompt, roles.generated), w,
@@ -188,15 +239,14 @@ void normed_skinny_product(const Cuda& cuda, Mat<const float> x, const int32_t* 
           "device products take rows of 16-byte pieces and even outputs");
   require_equal(x.cols, w.desc.in, "product: width of x");
   if (count == 0) return;
-  launch_normed_skinny(
-      cuda,
-      {.w = half(w.data),
-       .n = static_cast<int>(w.desc.out),
-       .k = static_cast<int>(w.desc.in),
-       .rows = static_cast<int>(count)},
-      NormedRows{
-          .x = x.data, .ldx = x.stride, .rows = rows, .weight = norm.weight.data, .eps = norm.eps},
-      epilogue);
+  const NormedRows normed{
+      .x = x.data, .ldx = x.stride, .rows = rows, .weight = norm.weight.data, .eps = norm.eps};
+  if (is_int4(w)) return launch_normed_skinny(cuda, int4_args(w, count), normed, epilogue);
+  const SkinnyArgs args{.w = half(w.data),
+                        .n = static_cast<int>(w.desc.out),
+                        .k = static_cast<int>(w.desc.in),
+                        .rows = static_cast<int>(count)};
+  launch_normed_skinny(cuda, args, normed, epilogue);
 }
 
 /// rms(x)·Wᵀ by role.

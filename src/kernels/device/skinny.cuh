@@ -24,6 +24,7 @@ constexpr int kSkinnyChunk = 64;
 constexpr int kMaxSkinnyLanes = 8;
 /// Of NormedRows that are staged.
 constexpr int kMaxNormedChunks = 64;
+constexpr int64_t kMostStagedBytes = 64 * 1024;
 
 struct SkinnyArgs {
   const bf16x1* w = nullptr;  ///< [n, k], k a multiple of 8
@@ -31,16 +32,15 @@ struct SkinnyArgs {
   int k = 0;
   int rows = 0;
 
-  __host__ __device__ int chunks() const { return (k + kSkinnyChunk - 1) / kSkinnyChunk; }
+  __host__ __device__ int chunks(int depth = kSkinnyChunk) const { return (k + depth - 1) / depth; }
 };
 
-/// Lanes of W with n rows: as many as leave no more than 200 pieces of 128 outputs, which is where
-/// an H200 with its 132 multiprocessors is fastest. A power of two.
-__host__ __device__ inline int skinny_lanes(int n) {
-  constexpr int kPieces = 200;
+/// Lanes of W with n rows: as many as leave no more than `pieces` of 128 outputs; 200 is where an
+/// H200 with its 132 multiprocessors is fastest. A power of two.
+__host__ __device__ inline int skinny_lanes(int n, int pieces = 200) {
   const int tiles = (n + 127) / 128;
   int lanes = kMaxSkinnyLanes;
-  while (lanes > 1 && tiles * lanes > kPieces) lanes /= 2;
+  while (lanes > 1 && tiles * lanes > pieces) lanes /= 2;
   return lanes;
 }
 
@@ -160,10 +160,15 @@ __device__ inline void load_rows(const std::byte* rows, int count, int stride, i
 
 /// A chunk of 16 rows of W in shared memory: rows of 128 bytes, their 16-byte pieces XORed with the
 /// row modulo 8, so that eight rows of a matrix load meet no bank twice. A warp copies its own and
-/// multiplies it.
+/// multiplies it. Other formats of W have chunks of their own; see int4_skinny.cuh.
 struct WeightChunk {
+  using Args = SkinnyArgs;
+  static constexpr int kDepth = kSkinnyChunk;  ///< k of a chunk
   static constexpr int kBytes = 16 * kSkinnyChunk * 2;
+  static constexpr int kBlocks = 2;  ///< a multiprocessor, of up to eight rows
   std::byte* data;
+
+  static __host__ __device__ int lanes(const SkinnyArgs& args) { return skinny_lanes(args.n); }
 
   /// Begins to copy chunk `chunk` of the 16 rows from `first_n` on; zeros outside W.
   __device__ void copy(const SkinnyArgs& args, int first_n, int chunk) const {
@@ -193,6 +198,13 @@ struct WeightChunk {
         multiply_add(sums[j], a.x, a.y, a.z, a.w, rows[j][depth].x, rows[j][depth].y);
       }
     }
+  }
+  /// The same; load(i, rows) gives the i-th 64 columns of the rows' chunk.
+  template <int kColumns, class Load>
+  __device__ void multiply_loaded(const Load& load, float (&sums)[kColumns][4]) const {
+    ChunkRows rows[kColumns];
+    load(0, rows);
+    multiply(rows, sums);
   }
 
  private:
@@ -227,18 +239,18 @@ struct SkinnySums {
 
 /// Where a block's shared memory has what: a ring for each warp, of chunks of W and, for HalfRows,
 /// of the same chunks of x; two times the warps' sums; for NormedRows all of x, staged.
-template <int kColumns, int kAhead, int kWarps, bool kNormed>
+template <int kColumns, int kAhead, int kWarps, bool kNormed, class Chunk = WeightChunk>
 struct SkinnyShared {
-  static constexpr int kRowBytes = kSkinnyChunk * 2 + 16;  // of a chunk of x
+  static constexpr int kRowBytes = Chunk::kDepth * 2 + 16;  // of a chunk of x
   int slot_bytes;
   int stride;  ///< bytes from a staged row to the next
   int rows;    ///< of the block
 
   __host__ __device__ explicit SkinnyShared(const SkinnyArgs& args, int first_row = 0)
-      : stride(args.chunks() * kSkinnyChunk * 2 + 16),
+      : stride(args.chunks(Chunk::kDepth) * Chunk::kDepth * 2 + 16),
         rows(args.rows - first_row < 8 * kColumns ? args.rows - first_row : 8 * kColumns) {
     const int of_x = kNormed ? 0 : (rows * kRowBytes + 127) / 128 * 128;
-    slot_bytes = WeightChunk::kBytes + of_x;
+    slot_bytes = Chunk::kBytes + of_x;
   }
   __host__ __device__ int ring_bytes() const { return kAhead * slot_bytes; }
   __host__ __device__ int sums() const { return kWarps * ring_bytes(); }
@@ -249,17 +261,18 @@ struct SkinnyShared {
 };
 
 /// Epilogue: (row, col, v0, v1) takes columns col and col + 1 of a row, col even.
-template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue>
-__global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
-    skinny_kernel(const SkinnyArgs args, const Rows x, const Epilogue epilogue) {
+template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue, class Chunk>
+__global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : Chunk::kBlocks)
+    skinny_kernel(const typename Chunk::Args args, const Rows x, const Epilogue epilogue) {
   static_assert(!Rows::kNormed || kColumns == 1);
-  using Shared = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed>;
+  using Shared = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed, Chunk>;
+  constexpr int kDepth = Chunk::kDepth;
   extern __shared__ uint4 skinny_shared[];
   __shared__ float chunk_sums[Rows::kNormed ? 8 : 1][kMaxNormedChunks];
   __shared__ float scales[8];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const int k_lanes = skinny_lanes(args.n);
+  const int k_lanes = Chunk::lanes(args);
   const int k_lane = warp % k_lanes;
   const int tiles_at_once = kWarps / k_lanes;
   const int tiles = (args.n + 15) / 16;
@@ -268,7 +281,7 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
   const int first_row = blockIdx.y * 8 * kColumns;
   const Shared places(args, first_row);
   const int rows = places.rows;
-  const int chunks = args.chunks();
+  const int chunks = args.chunks(kDepth);
   auto* const shared = reinterpret_cast<std::byte*>(skinny_shared);
   std::byte* const ring = shared + warp * places.ring_bytes();
   std::byte* const staged = shared + places.staged();
@@ -278,12 +291,13 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
   int ahead_chunk = k_lane;
   const auto copy_x = [&](int chunk, std::byte* slot) {
     if constexpr (!Rows::kNormed) {
-      for (int i = lane; i < rows * 8; i += 32) {
-        const int column = chunk * kSkinnyChunk + i % 8 * 8;
-        auto* const to = reinterpret_cast<uint4*>(slot + WeightChunk::kBytes +
-                                                  i / 8 * Shared::kRowBytes + i % 8 * 16);
+      constexpr int kPieces = kDepth / 8;
+      for (int i = lane; i < rows * kPieces; i += 32) {
+        const int column = chunk * kDepth + i % kPieces * 8;
+        auto* const to = reinterpret_cast<uint4*>(
+            slot + Chunk::kBytes + i / kPieces * Shared::kRowBytes + i % kPieces * 16);
         if (column < args.k) {
-          copy_piece(to, x.x + (first_row + i / 8) * x.ldx + column);
+          copy_piece(to, x.x + (first_row + i / kPieces) * x.ldx + column);
         } else {
           *to = uint4{};
         }
@@ -292,7 +306,7 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
   };
   const auto fetch = [&](std::byte* slot, bool with_x) {
     if (ahead_tile < tiles) {
-      WeightChunk{slot}.copy(args, ahead_tile * 16, ahead_chunk);
+      Chunk{slot}.copy(args, ahead_tile * 16, ahead_chunk);
       if (with_x) copy_x(ahead_chunk, slot);
       ahead_chunk += k_lanes;
       if (ahead_chunk >= chunks) {
@@ -308,11 +322,12 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
 
   if constexpr (Rows::kNormed) {
     // Two quarters at a time are on their way.
-    const int quarters = rows * chunks * 4;
-    const auto row_of = [&](int i) { return min(i / 4 / chunks, rows - 1); };
+    const int normed_chunks = args.chunks();
+    const int quarters = rows * normed_chunks * 4;
+    const auto row_of = [&](int i) { return min(i / 4 / normed_chunks, rows - 1); };
     const auto put = [&](int i, const NormedRows::Quarter& quarter) {
       const int row = row_of(i);
-      const int chunk = i / 4 % chunks;
+      const int chunk = i / 4 % normed_chunks;
       const float squares =
           NormedRows::take(quarter, chunk, args.k, [&](int column, const uint2& v) {
             *reinterpret_cast<uint2*>(staged + row * places.stride + column * 2) = v;
@@ -323,23 +338,24 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
     for (int i = threadIdx.x; i < (quarters + 31) / 32 * 32; i += 2 * kAtOnce) {
       const int j = i + kAtOnce;
       const bool has_second = j < (quarters + 31) / 32 * 32;
-      const auto one = x.load(row_of(i), i / 4 % chunks, args.k);
+      const auto one = x.load(row_of(i), i / 4 % normed_chunks, args.k);
       const auto two =
-          x.load(row_of(has_second ? j : i), (has_second ? j : i) / 4 % chunks, args.k);
+          x.load(row_of(has_second ? j : i), (has_second ? j : i) / 4 % normed_chunks, args.k);
       put(i, one);
       if (has_second) put(j, two);
     }
-    for (int i = threadIdx.x; i < rows * (chunks * kSkinnyChunk - args.k); i += kWarps * 32) {
-      const int over = chunks * kSkinnyChunk - args.k;
+    for (int i = threadIdx.x; i < rows * (chunks * kDepth - args.k); i += kWarps * 32) {
+      const int over = chunks * kDepth - args.k;
       *reinterpret_cast<bf16x1*>(staged + i / over * places.stride + (args.k + i % over) * 2) =
           bf16x1{};
     }
     __syncthreads();
     if (static_cast<int>(threadIdx.x) < rows) {
       const float* const sums = chunk_sums[threadIdx.x];
-      scales[threadIdx.x] = norm_scale(k_lanes, args.k, x.eps, [&](int i) {
+      const int norm_lanes = skinny_lanes(args.n);
+      scales[threadIdx.x] = norm_scale(norm_lanes, args.k, x.eps, [&](int i) {
         float sum = 0.0F;
-        for (int c = i; c < chunks; c += k_lanes) sum += sums[c];
+        for (int c = i; c < normed_chunks; c += norm_lanes) sum += sums[c];
         return sum;
       });
     }
@@ -365,17 +381,18 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
       std::byte* const at = ring + slot * places.slot_bytes;
       wait_copies<kAhead - 1>();
       __syncwarp();
-      ChunkRows operands[kColumns];
+      const auto load = [&](int i, ChunkRows(&operands)[kColumns]) {
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) {
-        if constexpr (Rows::kNormed) {
-          load_rows(staged, rows, places.stride, chunk * kSkinnyChunk * 2, operands[j]);
-        } else {
-          load_rows(at + WeightChunk::kBytes + j * 8 * Shared::kRowBytes, max(1, rows - j * 8),
-                    Shared::kRowBytes, 0, operands[j]);
+        for (int j = 0; j < kColumns; ++j) {
+          if constexpr (Rows::kNormed) {
+            load_rows(staged, rows, places.stride, chunk * kDepth * 2 + i * 128, operands[j]);
+          } else {
+            load_rows(at + Chunk::kBytes + j * 8 * Shared::kRowBytes, max(1, rows - j * 8),
+                      Shared::kRowBytes, i * 128, operands[j]);
+          }
         }
-      }
-      WeightChunk{at}.multiply(operands, sums);
+      };
+      Chunk{at}.multiply_loaded(load, sums);
       __syncwarp();  // all have read what is overwritten
       fetch(at, true);
       slot = slot + 1 == kAhead ? 0 : slot + 1;
@@ -401,10 +418,11 @@ __global__ void __launch_bounds__(kWarps * 32, kColumns > 1 ? 1 : 2)
 }
 
 /// Whether a block of this tile has room in `shared_bytes`.
-template <int kColumns, int kAhead, int kWarps, bool kNormed>
+template <int kColumns, int kAhead, int kWarps, bool kNormed, class Chunk = WeightChunk>
 bool skinny_fits(const SkinnyArgs& args, int shared_bytes) {
   constexpr int kStatic = ((kNormed ? 8 : 1) * kMaxNormedChunks + 8) * 4;  // chunk_sums, scales
-  return SkinnyShared<kColumns, kAhead, kWarps, kNormed>(args).bytes() + kStatic <= shared_bytes;
+  return SkinnyShared<kColumns, kAhead, kWarps, kNormed, Chunk>(args).bytes() + kStatic <=
+         shared_bytes;
 }
 
 constexpr int kNormedThreads = 256;
@@ -468,16 +486,17 @@ struct Scaled {
   }
 };
 
-template <int kColumns, int kAhead, int kWarps, class Rows, class Epilogue>
-void launch_skinny_tile(const Cuda& cuda, const SkinnyArgs& args, const Rows& x,
+template <int kColumns, int kAhead, int kWarps, class Chunk = WeightChunk, class Rows,
+          class Epilogue>
+void launch_skinny_tile(const Cuda& cuda, const typename Chunk::Args& args, const Rows& x,
                         const Epilogue& epilogue) {
-  require(skinny_fits<kColumns, kAhead, kWarps, Rows::kNormed>(args, cuda.shared_bytes),
+  require(skinny_fits<kColumns, kAhead, kWarps, Rows::kNormed, Chunk>(args, cuda.shared_bytes),
           "a skinny product's shared memory");
-  const int bytes = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed>(args).bytes();
-  const auto kernel = skinny_kernel<kColumns, kAhead, kWarps, Rows, Epilogue>;
+  const int bytes = SkinnyShared<kColumns, kAhead, kWarps, Rows::kNormed, Chunk>(args).bytes();
+  const auto kernel = skinny_kernel<kColumns, kAhead, kWarps, Rows, Epilogue, Chunk>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  const int outputs = 16 * kWarps / skinny_lanes(args.n);
-  const int blocks = std::min((args.n + outputs - 1) / outputs, 2 * cuda.sm_count);
+  const int outputs = 16 * kWarps / Chunk::lanes(args);
+  const int blocks = std::min((args.n + outputs - 1) / outputs, Chunk::kBlocks * cuda.sm_count);
   const int row_blocks = (args.rows + 8 * kColumns - 1) / (8 * kColumns);
   launch({.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(row_blocks)},
           .block = kWarps * 32,

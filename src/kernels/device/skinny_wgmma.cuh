@@ -48,6 +48,53 @@ __device__ inline float2 load_of_block(uint32_t address, int rank) {
   return v;
 }
 
+/// What a block has of the result, and of k.
+struct SkinnyPlace {
+  int first_output;
+  int first_row;
+  int n;
+  int rows;
+  int lanes;
+  int lane;
+};
+
+/// The sums of a cluster's blocks, in registers as wgmma leaves them: added in order of the lanes,
+/// and to the epilogue. `shared` is where the ring was, which all have read.
+template <class Shape, int kSums, class Epilogue>
+__device__ void add_lanes(const float (&sums)[kSums], std::byte* shared, int warp,
+                          const SkinnyPlace& at, const Epilogue& epilogue) {
+  constexpr int kColumns = 2 * kSums;
+  if (warp < 4 * Shape::kConsumers) {
+    const int lane = threadIdx.x % 32;
+    float* const mine =
+        reinterpret_cast<float*>(shared) + lane % 4 * 2 * Shape::kSumStride + warp * 16 + lane / 4;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      mine[(i / 4 * 8 + i % 2) * Shape::kSumStride + i / 2 % 2 * 8] = sums[i];
+    }
+  }
+  if (at.lanes == 1) {
+    __syncthreads();
+  } else {
+    cluster_barrier();
+  }
+  const int pairs = Shape::kOutputs / at.lanes / 2;  // that this block adds up
+  const uint32_t address = shared_address(shared);
+  for (int i = threadIdx.x; i < pairs * kColumns; i += Shape::kThreads) {
+    const int row = i / pairs;
+    const int output = (at.lane * pairs + i % pairs) * 2;
+    if (at.first_row + row >= at.rows || at.first_output + output >= at.n) continue;
+    const uint32_t from = address + (row * Shape::kSumStride + output) * 4;
+    float2 total{};
+    for (int block = 0; block < at.lanes; ++block) {
+      const float2 v = load_of_block(from, block);
+      total = {total.x + v.x, total.y + v.y};
+    }
+    epilogue(at.first_row + row, at.first_output + output, total.x, total.y);
+  }
+  if (at.lanes > 1) cluster_barrier();  // others have read this block's sums
+}
+
 /// Grid: (tiles · lanes, blocks of kColumns rows), clusters of `lanes` blocks.
 template <int kColumns, class Epilogue>
 __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64 ? 1 : 2)
@@ -62,7 +109,6 @@ __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64
   __shared__ uint64_t empty_barriers[kStages];
   const uint32_t padding = (0U - shared_address(dynamic_shared)) & (Shape::kAlignment - 1U);
   const uint32_t ring = shared_address(dynamic_shared) + padding;
-  auto* const sums_of_block = reinterpret_cast<float*>(dynamic_shared + padding);
   const uint32_t full = shared_address(full_barriers);
   const uint32_t empty = shared_address(empty_barriers);
   const int lane_of_k = lanes == 1 ? 0 : cluster_rank();
@@ -71,14 +117,7 @@ __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64
   const int count = chunks > lane_of_k ? (chunks - lane_of_k + lanes - 1) / lanes : 0;
   let_next_begin();
 
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kStages; ++stage) {
-      barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, 4 * Shape::kConsumers);  // one arrival per warp
-    }
-    barrier_init_fence();
-  }
-  __syncthreads();
+  begin_ring<kStages>(full, empty, Shape::kConsumers);
 
   const int warp = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / 32, 0);
   float sums[kColumns / 2];
@@ -139,34 +178,8 @@ __global__ void __launch_bounds__(SkinnyShape<kColumns>::kThreads, kColumns > 64
   }
 
   __syncthreads();  // the ring has been read, and becomes [rows][outputs] of sums
-  if (warp < 4 * Shape::kConsumers) {
-    const int lane = threadIdx.x % 32;
-    float* const mine = sums_of_block + lane % 4 * 2 * Shape::kSumStride + warp * 16 + lane / 4;
-#pragma unroll
-    for (int i = 0; i < kColumns / 2; ++i) {
-      mine[(i / 4 * 8 + i % 2) * Shape::kSumStride + i / 2 % 2 * 8] = sums[i];
-    }
-  }
-  if (lanes == 1) {
-    __syncthreads();
-  } else {
-    cluster_barrier();
-  }
-  const int pairs = Shape::kOutputs / lanes / 2;  // that this block adds up
-  const uint32_t address = ring;
-  for (int i = threadIdx.x; i < pairs * kColumns; i += Shape::kThreads) {
-    const int row = i / pairs;
-    const int output = (lane_of_k * pairs + i % pairs) * 2;
-    if (first_row + row >= rows || first_output + output >= n) continue;
-    const uint32_t at = address + (row * Shape::kSumStride + output) * 4;
-    float2 total{};
-    for (int from = 0; from < lanes; ++from) {
-      const float2 v = load_of_block(at, from);
-      total = {total.x + v.x, total.y + v.y};
-    }
-    epilogue(first_row + row, first_output + output, total.x, total.y);
-  }
-  if (lanes > 1) cluster_barrier();  // others have read this block's sums
+  add_lanes<Shape>(sums, dynamic_shared + padding, warp,
+                   {first_output, first_row, n, rows, lanes, lane_of_k}, epilogue);
 #else
   __trap();
 #endif
