@@ -34,6 +34,8 @@ namespace {
 
 /// A context that most requests fit in and most machines hold; --max-model-len asks for more.
 constexpr int64_t kDefaultContext = 32'768;
+constexpr int64_t kCpuSequences = 8;
+constexpr int64_t kGpuSequences = 64;
 constexpr size_t kMaxWarnings = 16;
 
 // A signal handler has nothing else to write to.
@@ -313,10 +315,6 @@ Status check_flags(const BatchFlags& flags) {
   if (flags.output.empty()) {
     return Error{ErrorCode::bad_flag, "expected a file for the answers with --batch", "--output"};
   }
-  if (flags.max_num_seqs < 1 || flags.max_num_seqs > 1024) {
-    return Error{ErrorCode::bad_flag,
-                 fmt::format("found {}, expected 1 to 1024", flags.max_num_seqs), "--max-num-seqs"};
-  }
   if (is_same_file(flags.input, flags.output)) {
     return Error{ErrorCode::bad_flag, "found the same file as --batch, expected another",
                  "--output"};
@@ -351,9 +349,11 @@ int run_batch(const BatchFlags& flags) {
   if (config.max_model_len == 0) {
     config.max_model_len = std::min(prepared->context(), kDefaultContext);
   }
-  config.max_num_seqs = flags.max_num_seqs;
+  config.max_num_seqs = prepared->on_gpu ? kGpuSequences : kCpuSequences;
+  if (flags.max_num_seqs > 0) config.max_num_seqs = flags.max_num_seqs;
+  if (flags.max_num_batched_tokens > 0) config.max_step_tokens = flags.max_num_batched_tokens;
   config.max_step_tokens = std::max(config.max_step_tokens, config.max_num_seqs);
-  config.max_queue = flags.max_num_seqs * limits.max_prompts * limits.max_n;
+  config.max_queue = config.max_num_seqs * limits.max_prompts * limits.max_n;
   config.max_patches = processor.max_patches();
   const Result<std::unique_ptr<Engine>> engine = load_engine(*prepared);
   if (!engine) return fail(engine.error());
@@ -366,7 +366,7 @@ int run_batch(const BatchFlags& flags) {
                          .context = std::min(plan.max_model_len, plan.kv_pages * kPageTokens),
                          .fingerprint = "qvl-" QVL_VERSION},
                .options = options,
-               .max_num_seqs = flags.max_num_seqs},
+               .max_num_seqs = config.max_num_seqs},
               std::move(*input), std::move(*output), *total);
   const Status ran = batch.run();
   fmt::print(stderr, "qvl: {}\n", batch_summary_text(batch.counts(), batch.seconds()));

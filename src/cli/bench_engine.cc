@@ -25,7 +25,7 @@ struct EngineBenchFlags {
   int64_t steps = 2000;
   int64_t requests = 0;
   LoadOptions load;
-  int64_t max_num_batched_tokens = 512;
+  int64_t max_num_batched_tokens = 0;  ///< 0: as the device takes
   bool json = false;
   std::string out;
   std::string commit = "unknown";
@@ -63,19 +63,18 @@ int bench_without_model(const EngineBenchFlags& flags) {
                  engine_bench_table(costs, requests));
 }
 
-/// The roofs of the machine, before and after: what else runs on it disturbs both.
+/// The roofs of the device, by several samples.
 class RoofSamples {
  public:
-  Status take(const EngineConfig& config) {
-    if (config.backend == BackendKind::cuda ||
-        (config.backend == BackendKind::automatic && has_gpu())) {
+  Status take(const Prepared& prepared) {
+    if (prepared.on_gpu) {
       const Result<GpuRoofs> roofs = measure_gpu_roofs();
       if (!roofs) return roofs.error();
       read_.push_back(roofs->read_gb_per_s);
       product_.push_back(roofs->gflop_per_s);
       return {};
     }
-    Threads threads(config.threads);
+    Threads threads(prepared.config.threads);
     const Result<Isa> isa = preferred_isa();
     if (!isa) return isa.error();
     Arena scratch;
@@ -113,12 +112,13 @@ int bench_model(const EngineBenchFlags& flags) {
   EngineConfig& config = prepared->config;
   config.max_num_seqs =
       *std::max_element(flags.load.concurrency.begin(), flags.load.concurrency.end());
-  config.max_step_tokens = std::max<int64_t>(flags.max_num_batched_tokens, config.max_num_seqs);
+  if (flags.max_num_batched_tokens > 0) config.max_step_tokens = flags.max_num_batched_tokens;
+  config.max_step_tokens = std::max(config.max_step_tokens, config.max_num_seqs);
   config.max_model_len = flags.load.input_tokens + flags.load.output_tokens;
   config.max_patches = prepared->model.config.vision.merge_unit();
   config.enable_prefix_caching = false;
   RoofSamples roofs;
-  if (const Status status = roofs.take(config); !status) return fail(status.error());
+  if (const Status status = roofs.take(*prepared); !status) return fail(status.error());
   const TextConfig& text = prepared->model.config.text;
   LoadBench bench;
   bench.step_weights = step_weights(text);
@@ -141,7 +141,7 @@ int bench_model(const EngineBenchFlags& flags) {
       flags.engine.model, flags.engine.load_format, fmt::join(flags.load.concurrency, ","),
       flags.load.input_tokens, flags.load.output_tokens, flags.load.sampling.temperature,
       flags.load.sampling.top_k, flags.load.sampling.top_p, flags.load.rounds,
-      flags.max_num_batched_tokens, flags.engine.backend);
+      config.max_step_tokens, flags.engine.backend);
   return deliver(flags, load_bench_json(bench, flags.engine.model, provenance(flags, command)),
                  load_bench_table(bench));
 }
@@ -174,9 +174,8 @@ void add_bench_engine(CLI::App& bench_app, int& exit_code) {
   app.add_option("--top-k", flags->load.sampling.top_k, "the same; 0: all")->capture_default_str();
   app.add_option("--top-p", flags->load.sampling.top_p, "the same")->capture_default_str();
   app.add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
-                 "rows of one step, with MODEL")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
+                 "rows of one step, with MODEL; without it, 512, on a GPU 2048")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   app.add_option("--rounds", flags->load.rounds, "samples per level")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -7,8 +7,15 @@
 
 #include "cli/load_bar.h"
 #include "runtime/engine_impl.h"
+#include "runtime/runner.h"
 
 namespace qvl {
+namespace {
+
+/// A GPU computes more rows in the time that it takes to read the weights.
+constexpr int64_t kGpuStepTokens = 2048;
+
+}  // namespace
 
 int64_t Prepared::context() const {
   const int64_t longest = model.config.text.max_position_embeddings;
@@ -25,7 +32,9 @@ Result<Prepared> prepare(const EngineFlags& flags) {
   Result<Processor> processor = Processor::load(*model, *options);
   if (!processor) return processor.error();
   config->token_limit = processor->tokenizer().size();
-  return Prepared{std::move(*config), std::move(*model), std::move(*processor)};
+  const bool on_gpu = runs_on_gpu(*model, *config);
+  if (on_gpu) config->max_step_tokens = kGpuStepTokens;
+  return Prepared{std::move(*config), std::move(*model), std::move(*processor), on_gpu};
 }
 
 Result<std::unique_ptr<Engine>> load_engine(const Prepared& prepared) {

@@ -12,9 +12,10 @@ namespace qvl {
 
 /// All that is known without reading weights.
 struct Prepared {
-  EngineConfig config;
+  EngineConfig config;  ///< max_step_tokens suits the device
   ModelFiles model;
   Processor processor;
+  bool on_gpu = false;
 
   /// Tokens of the longest prompt and answer that the flags and the model allow.
   int64_t context() const;

@@ -26,7 +26,8 @@ struct RunFlags {
   std::vector<std::string> inputs;
   std::string batch;
   std::string output;
-  int64_t max_num_seqs = BatchFlags().max_num_seqs;
+  int64_t max_num_seqs = 0;
+  int64_t max_num_batched_tokens = 0;
   std::string system;
   double fps = 24.0;
   int logprobs = -1;
@@ -214,7 +215,8 @@ int batch(const RunFlags& flags) {
                     .sampling = flags.sampling,
                     .input = flags.batch,
                     .output = flags.output,
-                    .max_num_seqs = flags.max_num_seqs});
+                    .max_num_seqs = flags.max_num_seqs,
+                    .max_num_batched_tokens = flags.max_num_batched_tokens});
 }
 
 int run(RunFlags flags) {
@@ -290,8 +292,12 @@ void add_run(CLI::App& app, int& exit_code) {
                      "answered again");
   run_app
       .add_option("--max-num-seqs", flags->max_num_seqs,
-                  "with --batch: requests that run at the same time")
-      ->capture_default_str();
+                  "with --batch: requests that run at the same time; without it, 8, on a GPU 64")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+  run_app
+      .add_option("--max-num-batched-tokens", flags->max_num_batched_tokens,
+                  "with --batch: tokens of one step; without it, 512, on a GPU 2048")
+      ->check(CLI::Range(int64_t{16}, int64_t{1} << 20));
   run_app.add_option("--system", flags->system, "system message");
   run_app.add_option("--fps", flags->fps, "frames per second of a folder of frames")
       ->check(CLI::Range(0.001, 1000.0))

@@ -28,13 +28,16 @@ using namespace std::chrono_literals;
 
 /// A context that most requests fit in and most machines hold; --max-model-len asks for more.
 constexpr int64_t kDefaultContext = 32'768;
-constexpr int64_t kDefaultSequences = 16;
+constexpr int64_t kCpuSequences = 16;
+constexpr int64_t kGpuSequences = 256;
 /// Of those that decode pictures: one for so many cores, within bounds. Each reserves room for the
 /// largest picture (100 MB) out of kMediaBytes until its own is decoded.
 constexpr int kCoresPerMediaThread = 4;
 constexpr int kFewestMediaThreads = 2;
 constexpr int kMostMediaThreads = 4;
 constexpr int64_t kMediaBytes = int64_t{1} << 30;
+/// With a model on a GPU there is more room: this share of the machine's memory, if that is more.
+constexpr int64_t kMediaShare = 16;
 /// Exit status after an error that only a new process can get over.
 constexpr int kBrokenDevice = 86;
 
@@ -89,13 +92,15 @@ Status set_engine_config(const ServeFlags& flags, Prepared& prepared) {
   const int64_t machine_bytes = host.memory_limit_bytes > 0
                                     ? std::min(host.memory_limit_bytes, host.memory_bytes)
                                     : host.memory_bytes;
-  const Result<int64_t> cap = memory_cap(flags, gpu_memory_bytes(config).value_or(machine_bytes));
+  const std::optional<int64_t> gpu_bytes = prepared.on_gpu ? gpu_memory_bytes() : std::nullopt;
+  const Result<int64_t> cap = memory_cap(flags, gpu_bytes.value_or(machine_bytes));
   if (!cap) return cap.error();
   if (*cap > 0) config.memory_bytes = *cap;
   if (config.max_model_len == 0) {
     config.max_model_len = std::min(prepared.context(), kDefaultContext);
   }
-  config.max_num_seqs = flags.max_num_seqs > 0 ? flags.max_num_seqs : kDefaultSequences;
+  config.max_num_seqs = prepared.on_gpu ? kGpuSequences : kCpuSequences;
+  if (flags.max_num_seqs > 0) config.max_num_seqs = flags.max_num_seqs;
   if (flags.max_num_batched_tokens > 0) config.max_step_tokens = flags.max_num_batched_tokens;
   config.max_step_tokens = std::max(config.max_step_tokens, config.max_num_seqs);
   config.max_patches = prepared.processor.max_patches();
@@ -103,7 +108,9 @@ Status set_engine_config(const ServeFlags& flags, Prepared& prepared) {
     config.max_queue = flags.max_num_queued_reqs + config.max_num_seqs;
   }
   config.max_queue_tokens = flags.max_num_queued_tokens;
-  config.max_media_bytes = flags.max_media_bytes > 0 ? flags.max_media_bytes : kMediaBytes;
+  config.max_media_bytes =
+      prepared.on_gpu ? std::max(kMediaBytes, machine_bytes / kMediaShare) : kMediaBytes;
+  if (flags.max_media_bytes > 0) config.max_media_bytes = flags.max_media_bytes;
   config.kv_bytes = flags.kv_cache_memory_bytes;
   config.feature_cache_bytes = flags.feature_cache_bytes;
   if (flags.vision_slice_ms > 0) config.vision_slice_ms = flags.vision_slice_ms;

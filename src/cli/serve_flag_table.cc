@@ -204,10 +204,13 @@ std::vector<Group> groups() {
                   "memory for keys and values, such as 4GiB; without it, enough for --max-num-seqs "
                   "answers of --max-model-len"),
            engine(text, "--max-model-len", translate_max_model_len),
-           honour("--max-num-seqs", &F::max_num_seqs, "answers that are made at the same time",
+           honour("--max-num-seqs", &F::max_num_seqs,
+                  "answers that are made at the same time; without it, 16, on a GPU 256",
                   {1, 4096}),
            honour(count, "--max-num-batched-tokens", &F::max_num_batched_tokens,
-                  "tokens of one step; longer prompts are prefilled in several", {16, 1 << 20}),
+                  "tokens of one step, longer prompts are prefilled in several; without it, 512, "
+                  "on a GPU 2048",
+                  {16, 1 << 20}),
            engine(boolean, "--enable-prefix-caching"),
            choose("--scheduling-policy", &F::scheduling_policy, "fcfs|priority",
                   "fcfs: first come, first served; priority: by the field of requests"),
@@ -343,7 +346,8 @@ std::vector<Group> groups() {
            honour(count, "--max-num-queued-tokens", &F::max_num_queued_tokens,
                   "tokens of the prompts of unfinished requests", {1, 1e12}),
            honour(size, "--max-media-bytes", &F::max_media_bytes,
-                  "decoded pictures and videos of unfinished requests, such as 2GiB"),
+                  "decoded pictures and videos of unfinished requests, such as 2GiB; without it, "
+                  "1GiB, with a GPU a sixteenth of the machine's memory if that is more"),
            honour("--request-timeout", &F::request_timeout_s,
                   "seconds until a request is given up; 0: never", {0, 86'400}),
            honour("--shutdown-timeout", &F::shutdown_timeout_s,

@@ -7,6 +7,8 @@
 
 #include "runtime/engine_testing.h"
 #include "runtime/memory.h"
+#include "runtime/runner.h"
+#include "runtime/runner_cuda.h"
 
 namespace qvl {
 namespace {
@@ -256,6 +258,19 @@ TEST_F(EngineTest, BadRequestsAreRefusedWithWhatWasFoundAndExpected) {
   EXPECT_EQ(refusal(good), "accepted");
   EXPECT_EQ(refusal(good), ": found 2 unfinished answers and 1 asked for, expected at most 2");
   EXPECT_EQ(drain().size(), 2U);
+}
+
+TEST_F(EngineTest, AGpuIsTakenWhereItIsAskedForOrSuitsTheActivations) {
+  const auto on_gpu = [&](BackendKind backend, ActivationType dtype) {
+    config_.backend = backend;
+    config_.dtype = dtype;
+    return runs_on_gpu(*model_, config_);
+  };
+  EXPECT_TRUE(on_gpu(BackendKind::cuda, ActivationType::bfloat16));
+  EXPECT_FALSE(on_gpu(BackendKind::cpu, ActivationType::bfloat16));
+  EXPECT_FALSE(on_gpu(BackendKind::ref, ActivationType::bfloat16));
+  EXPECT_FALSE(on_gpu(BackendKind::automatic, ActivationType::float32));
+  EXPECT_EQ(on_gpu(BackendKind::automatic, ActivationType::bfloat16), has_gpu());
 }
 
 TEST_F(EngineTest, AContextThatDoesNotFitIsShortenedAndSaysSo) {

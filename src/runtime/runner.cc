@@ -106,12 +106,13 @@ PixelNorm pixel_norm(const ProcessorConfig& processor) {
   return norm;
 }
 
+bool runs_on_gpu(const ModelFiles& model, const EngineConfig& config) {
+  if (config.backend != BackendKind::automatic) return config.backend == BackendKind::cuda;
+  return resolve_activation(config.dtype, *model.weights) == ActFormat::bf16 && has_gpu();
+}
+
 Result<std::unique_ptr<Runner>> make_runner(const ModelFiles& model, const EngineConfig& config) {
-  const bool suits_gpu = resolve_activation(config.dtype, *model.weights) == ActFormat::bf16;
-  if (config.backend == BackendKind::cuda ||
-      (config.backend == BackendKind::automatic && suits_gpu && has_gpu())) {
-    return make_cuda_runner(model, config);
-  }
+  if (runs_on_gpu(model, config)) return make_cuda_runner(model, config);
   if (config.backend == BackendKind::ref) return load_runner(RefOwner{}, model, config);
   const Result<Isa> isa = choose_isa(config.isa);
   if (!isa) return isa.error();

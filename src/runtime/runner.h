@@ -80,6 +80,10 @@ class Runner {
   int64_t feature_rows_ = 0;
 };
 
+/// Whether make_runner takes the GPU: it was asked for, or it was left open, suits the model's
+/// activations and there is one.
+bool runs_on_gpu(const ModelFiles& model, const EngineConfig& config);
+
 /// Plans, allocates and loads.
 Result<std::unique_ptr<Runner>> make_runner(const ModelFiles& model, const EngineConfig& config);
 

@@ -256,11 +256,7 @@ class CudaOwner {
 bool has_cuda_backend() { return true; }
 bool has_gpu() { return open_cuda_device(0) && make_cuda(); }
 
-std::optional<int64_t> gpu_memory_bytes(const EngineConfig& config) {
-  const bool may_use =
-      config.backend == BackendKind::cuda ||
-      (config.backend == BackendKind::automatic && config.dtype != ActivationType::float32);
-  if (!may_use) return std::nullopt;
+std::optional<int64_t> gpu_memory_bytes() {
   const Result<CudaDeviceInfo> device = open_cuda_device(0);
   if (!device || !make_cuda()) return std::nullopt;
   return device->total_bytes;

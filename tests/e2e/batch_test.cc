@@ -146,10 +146,13 @@ TEST_F(BatchTest, ItsAnswersAreThoseOfSingleRuns) {
     expected[id] = Json::parse(single.out)["answer"];
   }
   for (const char* at_once : {"1", "4"}) {
-    write_all(output_, "");
-    const Outcome outcome = run(kDemo, {"--max-num-seqs", at_once});
-    EXPECT_EQ(outcome.status, 0) << outcome.err;
-    EXPECT_EQ(answers(), expected) << at_once << " at once";
+    for (const char* step : {"16", "700"}) {
+      write_all(output_, "");
+      const Outcome outcome =
+          run(kDemo, {"--max-num-seqs", at_once, "--max-num-batched-tokens", step});
+      EXPECT_EQ(outcome.status, 0) << outcome.err;
+      EXPECT_EQ(answers(), expected) << at_once << " at once, " << step << " tokens a step";
+    }
   }
 }
 
