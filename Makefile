@@ -3,6 +3,7 @@
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 TESTS ?=
+TARGET ?= all
 BASE ?= HEAD~1
 GPU_TARGETS ?= 75-real;80-real;86-real;89-real;90a-real;100-real;120-real;80-virtual;120-virtual
 
@@ -34,18 +35,18 @@ lint:  ## format and static checks of the files changed since BASE
 
 asan: packages  ## the tests under address and undefined-behaviour sanitizers
 	cmake --preset asan
-	cmake --build --preset asan -j $(JOBS)
+	cmake --build --preset asan -j $(JOBS) --target $(TARGET)
 	ctest --preset asan -j $(JOBS) $(TESTS)
 
 tsan: packages  ## the tests under the thread sanitizer
 	cmake --preset tsan
-	cmake --build --preset tsan -j $(JOBS)
+	cmake --build --preset tsan -j $(JOBS) --target $(TARGET)
 	ctest --preset tsan -j $(JOBS) $(TESTS)
 
 fuzz:  ## every fuzz target for FUZZ_SECONDS
 	tools/install_packages.sh clang-19 libclang-rt-19-dev
 	cmake --preset fuzz
-	cmake --build --preset fuzz -j $(JOBS)
+	cmake --build --preset fuzz -j $(JOBS) --target fuzz_targets
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
 packages:  ## install what packages.txt lists and this machine lacks

@@ -34,6 +34,9 @@ function(qvl_library name)
   target_link_libraries(${name} PUBLIC qvl_options)
 endfunction()
 
+add_custom_target(unit_tests)
+add_custom_target(fuzz_targets)
+
 # qvl_test(stem libraries...): stem.cc in this folder is a GoogleTest program, labelled unit.
 function(qvl_test stem)
   if(NOT QVL_TESTS)
@@ -44,6 +47,7 @@ function(qvl_test stem)
   target_compile_definitions(${stem} PRIVATE QVL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${stem} COMMAND ${stem})
   set_tests_properties(${stem} PROPERTIES LABELS unit TIMEOUT 600)
+  add_dependencies(unit_tests ${stem})
 endfunction()
 
 # qvl_fuzz(stem libraries...): stem.cc defines LLVMFuzzerTestOneInput; its seeds lie in tests/fuzz/seeds/<stem>.
@@ -55,4 +59,5 @@ function(qvl_fuzz stem)
   target_link_libraries(${stem} PRIVATE ${ARGN})
   target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+  add_dependencies(fuzz_targets ${stem})
 endfunction()
